@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""The engine's errors: one subclass wherever a caller would act differently.
+
+    SessionError
+      TryRefreshTokenError    the access token is over: renew it, then repeat the request
+      UnauthorisedError       there is no session
+        TokenTheftError       there was one: it was revoked because a used refresh token came back
+      InvalidClaimsError      there is a session, but it may not do this
+      StoreUnavailableError   nobody knows: the store, or the news of revocations, is out of reach
+
+`status_hint` is what an HTTP layer may answer; the engine itself speaks no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class SessionError(Exception):
+    """Base of the engine's errors; never raised itself."""
+
+    status_hint = 401
+    message = ""
+
+    def __init__(self, reason: str = "") -> None:
+        """`reason` is for logs and developers; `message` is what the wire protocol says."""
+        super().__init__(reason or self.message)
+
+
+class TryRefreshTokenError(SessionError):
+    """The access token is expired, outdated, or signed by a key that is no longer known."""
+
+    message = "try refresh token"
+
+
+class UnauthorisedError(SessionError):
+    """No token, not a token, or a session that ended.
+
+    `clear_tokens` tells whether the client should drop what it holds. It is false where a request
+    merely came without a token: it may have started before, and arrive after, a renewal.
+    """
+
+    message = "unauthorised"
+
+    def __init__(self, reason: str = "", *, clear_tokens: bool = True) -> None:
+        super().__init__(reason)
+        self.clear_tokens = clear_tokens
+
+
+class TokenTheftError(UnauthorisedError):
+    """A refresh token came back after its successor had been used (RFC 9700, section 4.14.2).
+
+    Two parties hold the session's tokens, so it is revoked before this is raised.
+    """
+
+    message = "token theft detected"
+
+    def __init__(self, session_handle: str, user_id: str) -> None:
+        super().__init__(f"an old refresh token of session {session_handle} came back")
+        self.session_handle = session_handle
+        self.user_id = user_id
+
+
+class InvalidClaimsError(SessionError):
+    """The session is good, but claim validators refused it.
+
+    `payload` is a list of `{"id": <validator id>, "reason": <any JSON>}`, as clients parse it.
+    """
+
+    status_hint = 403
+    message = "invalid claim"
+
+    def __init__(self, payload: Sequence[dict[str, Any]]) -> None:
+        super().__init__("refused by " + ", ".join(str(error["id"]) for error in payload))
+        self.payload = list(payload)
+
+
+class StoreUnavailableError(SessionError):
+    """The store does not answer, or this process has never heard the revocation feed.
+
+    Nothing is known about the session, so no token may be cleared because of it.
+    """
+
+    status_hint = 503
+    message = "temporarily unavailable"
+    retry_after_s = 2

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: MIT
+"""The engine's tables and every statement on them.
+
+    sessions      one row a session; gone when it is revoked
+    feed          what other processes must hear of; a row is kept until no token it concerns is valid
+    signing_keys  the keys that sign access tokens, their private half encrypted by the engine
+
+Times are Unix seconds. Methods that change a session leave its feed entry in the same transaction, so
+neither is ever there without the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sessions.store import Connection, Database
+
+TABLES = (
+    """
+    CREATE TABLE sessions (
+        handle TEXT PRIMARY KEY,
+        user_id TEXT NOT NULL,
+        tenant_id TEXT NOT NULL,
+        secret {blob} NOT NULL,
+        generation INTEGER NOT NULL,
+        used_generation INTEGER NOT NULL,
+        rotated_at {double} NOT NULL,
+        created_at {double} NOT NULL,
+        expires_at {double} NOT NULL,
+        payload TEXT NOT NULL,
+        payload_version INTEGER NOT NULL,
+        data TEXT NOT NULL
+    );
+    CREATE INDEX sessions_by_user ON sessions (user_id);
+    CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+    CREATE TABLE feed (
+        id {serial_key},
+        kind TEXT NOT NULL,
+        handle TEXT NOT NULL,
+        payload_version INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        keep_until {double} NOT NULL
+    );
+    CREATE INDEX feed_by_end ON feed (keep_until);
+    CREATE TABLE signing_keys (
+        kid TEXT PRIMARY KEY,
+        private_key {blob} NOT NULL,
+        created_at {double} NOT NULL,
+        active_from {double} NOT NULL
+    )
+    """,
+)
+
+_ROW = (
+    "handle, user_id, tenant_id, secret, generation, used_generation, rotated_at,"
+    " created_at, expires_at, payload, payload_version"
+)
+
+
+@dataclass(frozen=True)
+class SessionRow:
+    """A session as it is stored. `payload` holds the application's claims, without the engine's own."""
+
+    handle: str
+    user_id: str
+    tenant_id: str
+    secret: bytes
+    generation: int
+    used_generation: int
+    rotated_at: float
+    created_at: float
+    expires_at: float
+    payload: dict[str, Any]
+    payload_version: int
+
+    @classmethod
+    def from_db(cls, values: Sequence[Any]) -> SessionRow:
+        handle, user_id, tenant_id, secret, *numbers, payload, payload_version = values
+        return cls(handle, user_id, tenant_id, bytes(secret), *numbers, json.loads(payload), payload_version)
+
+
+@dataclass(frozen=True)
+class FeedEntry:
+    """News of a session: `kind` is "revoked", or "payload" when its claims changed to `payload_version`."""
+
+    id: int
+    kind: str
+    handle: str
+    payload_version: int
+    reason: str
+    keep_until: float
+
+
+@dataclass(frozen=True)
+class StoredKey:
+    """A signing key. It signs from `active_from` on; `private_key` is encrypted."""
+
+    kid: str
+    private_key: bytes
+    created_at: float
+    active_from: float
+
+
+class SessionStore:
+    """Sessions, feed and keys in a `Database`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def migrate(self) -> None:
+        await self.database.migrate("sessions", TABLES)
+
+    # -- sessions -----------------------------------------------------------------------------------
+
+    async def create(self, row: SessionRow, data: Mapping[str, Any]) -> None:
+        parameters = {
+            **vars(row),
+            "payload": to_json(row.payload),
+            "data": to_json(data),
+        }
+        await self.database.write(
+            lambda connection: connection.execute(
+                f"INSERT INTO sessions ({_ROW}, data) VALUES"  # noqa: S608 - a constant
+                " (:handle, :user_id, :tenant_id, :secret, :generation, :used_generation, :rotated_at,"
+                " :created_at, :expires_at, :payload, :payload_version, :data)",
+                parameters,
+            )
+        )
+
+    async def load(self, handle: str) -> SessionRow | None:
+        return await self.database.read(lambda connection: _load(connection, handle))
+
+    async def rotate(
+        self, handle: str, generation: int, *, nonce: bytes, chain: bytes, now: float, expires_at: float,
+        session_lifetime_s: float,
+    ) -> SessionRow | None:  # fmt: skip
+        """Go from `generation` to the next one, if the session is there, alive, and at that generation.
+
+        `chain` must be SHA-256(secret || nonce) (see refresh_token.py); the database checks it, so that
+        the common refresh is a single statement.
+
+        Returns:
+            The row afterwards, or None when any of the conditions failed and nothing was written.
+        """
+        parameters = {
+            "handle": handle, "generation": generation, "nonce": nonce, "chain": chain, "now": now,
+            "expires_at": expires_at, "session_lifetime_s": session_lifetime_s,
+        }  # fmt: skip
+
+        def work(connection: Connection) -> SessionRow | None:
+            found = connection.execute(
+                "UPDATE sessions SET generation = generation + 1, rotated_at = :now,"
+                " expires_at = CASE WHEN created_at + :session_lifetime_s < :expires_at"
+                " THEN created_at + :session_lifetime_s ELSE :expires_at END"
+                " WHERE handle = :handle AND generation = :generation AND expires_at > :now"
+                " AND created_at + :session_lifetime_s > :now"
+                f" AND sha256(secret || :nonce) = :chain RETURNING {_ROW}",
+                parameters,
+            ).fetchone()
+            return SessionRow.from_db(found) if found else None
+
+        return await self.database.write(work)
+
+    async def catch_up(self, handle: str, from_generation: int, to_generation: int) -> None:
+        """Put a session whose latest rotations the store has lost back to the generation that was shown."""
+        await self.database.write(
+            lambda connection: connection.execute(
+                "UPDATE sessions SET generation = :to_generation"
+                " WHERE handle = :handle AND generation = :from_generation",
+                {"handle": handle, "from_generation": from_generation, "to_generation": to_generation},
+            )
+        )
+
+    async def mark_used(self, seen: Iterable[tuple[str, int]]) -> None:
+        """Record that access tokens of these (handle, generation) were seen in use."""
+        marks = list(seen)
+
+        def work(connection: Connection) -> None:
+            for handle, generation in marks:
+                connection.execute(
+                    "UPDATE sessions SET used_generation = :generation"
+                    " WHERE handle = :handle AND used_generation < :generation AND generation >= :generation",
+                    {"handle": handle, "generation": generation},
+                )
+
+        await self.database.write(work)
+
+    async def revoke(self, handles: Iterable[str], *, reason: str, keep_until: float) -> list[str]:
+        """Delete sessions and put each into the feed.
+
+        Returns:
+            The feed entries' handles: those that were there.
+        """
+        wanted = list(handles)
+
+        def work(connection: Connection) -> list[str]:
+            return [handle for handle in wanted if _revoke(connection, handle, reason, keep_until)]
+
+        return await self.database.write(work)
+
+    async def revoke_user(
+        self, user_id: str, *, tenant_id: str | None, keep: str | None, reason: str, keep_until: float
+    ) -> list[str]:
+        """Delete a user's sessions (of one tenant, or of all), except `keep`, in one transaction."""
+
+        def work(connection: Connection) -> list[str]:
+            handles = _handles(connection, user_id, tenant_id, 0.0)
+            return [
+                handle
+                for handle in handles
+                if handle != keep and _revoke(connection, handle, reason, keep_until)
+            ]
+
+        return await self.database.write(work)
+
+    async def handles_of_user(self, user_id: str, tenant_id: str | None, now: float) -> list[str]:
+        return await self.database.read(lambda connection: _handles(connection, user_id, tenant_id, now))
+
+    async def load_data(self, handle: str, now: float) -> dict[str, Any] | None:
+        def work(connection: Connection) -> dict[str, Any] | None:
+            found = connection.execute(
+                "SELECT data FROM sessions WHERE handle = :handle AND expires_at > :now",
+                {"handle": handle, "now": now},
+            ).fetchone()
+            return json.loads(found[0]) if found else None
+
+        return await self.database.read(work)
+
+    async def replace_data(self, handle: str, data: Mapping[str, Any], now: float) -> bool:
+        """Replace the session's data; False when there is no such session."""
+        text = to_json(data)
+        cursor = await self.database.write(
+            lambda connection: connection.execute(
+                "UPDATE sessions SET data = :data WHERE handle = :handle AND expires_at > :now",
+                {"handle": handle, "data": text, "now": now},
+            ).rowcount
+        )
+        return cursor > 0
+
+    async def update_payload(
+        self,
+        handle: str,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+        *,
+        now: float,
+        keep_until: float,
+    ) -> SessionRow | None:
+        """Change the claims of a live session and tell the feed. Nothing happens if `change` changes nothing.
+
+        Returns:
+            The row afterwards, or None when there is no such session.
+        """
+
+        def work(connection: Connection) -> SessionRow | None:
+            row = _load(connection, handle, lock=True)
+            if row is None or row.expires_at <= now:
+                return None
+            payload = change(row.payload)
+            if to_json(payload) == to_json(row.payload):
+                return row
+            version = row.payload_version + 1
+            connection.execute(
+                "UPDATE sessions SET payload = :payload, payload_version = :version WHERE handle = :handle",
+                {"payload": to_json(payload), "version": version, "handle": handle},
+            )
+            _tell(connection, "payload", handle, version, "", keep_until)
+            return SessionRow(**{**vars(row), "payload": payload, "payload_version": version})
+
+        return await self.database.write(work)
+
+    # -- feed ---------------------------------------------------------------------------------------
+
+    async def feed_after(self, last_id: int, limit: int = 10_000) -> list[FeedEntry]:
+        def work(connection: Connection) -> list[FeedEntry]:
+            rows = connection.execute(
+                "SELECT id, kind, handle, payload_version, reason, keep_until FROM feed"
+                " WHERE id > :last_id ORDER BY id LIMIT :limit",
+                {"last_id": last_id, "limit": limit},
+            ).fetchall()
+            return [FeedEntry(*row) for row in rows]
+
+        return await self.database.read(work)
+
+    # -- signing keys -------------------------------------------------------------------------------
+
+    async def load_keys(self) -> list[StoredKey]:
+        def work(connection: Connection) -> list[StoredKey]:
+            rows = connection.execute(
+                "SELECT kid, private_key, created_at, active_from FROM signing_keys ORDER BY active_from, kid"
+            ).fetchall()
+            return [StoredKey(kid, bytes(key), *times) for kid, key, *times in rows]
+
+        return await self.database.read(work)
+
+    async def add_key(self, key: StoredKey, *, if_newest_is: str | None, prefix: str) -> bool:
+        """Add a key unless somebody else has just done so; `prefix` is the kind of key (`d-` or `s-`)."""
+
+        def work(connection: Connection) -> bool:
+            newest = connection.execute(
+                "SELECT kid FROM signing_keys WHERE kid LIKE :prefix ORDER BY active_from DESC, kid DESC",
+                {"prefix": prefix + "%"},
+            ).fetchone()
+            if (newest[0] if newest else None) != if_newest_is:
+                return False
+            connection.execute(
+                "INSERT INTO signing_keys VALUES (:kid, :private_key, :created_at, :active_from)", vars(key)
+            )
+            return True
+
+        return await self.database.write(work)
+
+    async def delete_keys(self, kids: Iterable[str]) -> None:
+        wanted = list(kids)
+
+        def work(connection: Connection) -> None:
+            for kid in wanted:
+                connection.execute("DELETE FROM signing_keys WHERE kid = :kid", {"kid": kid})
+
+        await self.database.write(work)
+
+    # -- cleaning -----------------------------------------------------------------------------------
+
+    async def purge(self, now: float, limit: int) -> int:
+        """Delete up to `limit` expired sessions and as many feed entries that concern no token any more.
+
+        Returns:
+            How many rows went.
+        """
+
+        def work(connection: Connection) -> int:
+            gone = 0
+            for table, key, end in (("sessions", "handle", "expires_at"), ("feed", "id", "keep_until")):
+                gone += connection.execute(
+                    f"DELETE FROM {table} WHERE {key} IN"  # noqa: S608 - constants
+                    f" (SELECT {key} FROM {table} WHERE {end} <= :now LIMIT :limit)",
+                    {"now": now, "limit": limit},
+                ).rowcount
+            return gone
+
+        return await self.database.write(work)
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON, keys in their order, as it also stands in tokens."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _load(connection: Connection, handle: str, *, lock: bool = False) -> SessionRow | None:
+    # A transaction that writes must not read a row that another one is about to change. SQLite has one
+    # writer at a time and no such clause.
+    clause = getattr(connection, "for_update", "") if lock else ""
+    found = connection.execute(
+        f"SELECT {_ROW} FROM sessions WHERE handle = :handle{clause}",  # noqa: S608 - constants
+        {"handle": handle},
+    ).fetchone()
+    return SessionRow.from_db(found) if found else None
+
+
+def _handles(connection: Connection, user_id: str, tenant_id: str | None, now: float) -> list[str]:
+    rows = connection.execute(
+        "SELECT handle FROM sessions WHERE user_id = :user_id AND expires_at > :now"
+        " AND (:any_tenant OR tenant_id = :tenant_id) ORDER BY created_at, handle",
+        {"user_id": user_id, "now": now, "any_tenant": tenant_id is None, "tenant_id": tenant_id or ""},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _revoke(connection: Connection, handle: str, reason: str, keep_until: float) -> bool:
+    cursor = connection.execute("DELETE FROM sessions WHERE handle = :handle", {"handle": handle})
+    if cursor.rowcount == 0:
+        return False
+    _tell(connection, "revoked", handle, 0, reason, keep_until)
+    return True
+
+
+def _tell(connection: Connection, kind: str, handle: str, version: int, reason: str, keep_until: float) -> None:
+    connection.execute(
+        "INSERT INTO feed (kind, handle, payload_version, reason, keep_until)"
+        " VALUES (:kind, :handle, :version, :reason, :keep_until)",
+        {"kind": kind, "handle": handle, "version": version, "reason": reason, "keep_until": keep_until},
+    )

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: MIT
+"""SQLite: one file, one or several processes on one machine.
+
+Each process has one writer thread, so its own writes never wait for each other's locks. Writes that
+arrive while a commit is under way are committed together by the next one (group commit): with
+`synchronous=FULL` a commit costs a disk flush, and this shares it. Reads go to a few threads of their
+own, which WAL mode lets run beside the writer. Another thread looks at `PRAGMA data_version`, which
+changes when another connection has committed; a look costs a few microseconds, so other processes
+notice a write within `POLL_INTERVAL_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from sessions.errors import StoreUnavailableError
+from sessions.store import Connection, T
+
+log = logging.getLogger("stormcellar.store")
+
+POLL_INTERVAL_S = 0.02
+BUSY_TIMEOUT_S = 5.0
+READER_THREADS = 2
+MAX_GROUP = 256
+
+TYPES = {"blob": "BLOB", "serial_key": "INTEGER PRIMARY KEY AUTOINCREMENT", "double": "REAL"}
+
+
+class _Job:
+    """One piece of write work and the future that waits for it."""
+
+    __slots__ = ("error", "future", "result", "work")
+
+    def __init__(self, work: Callable[[Connection], Any], future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class SqliteDatabase:
+    """A `Database` in one SQLite file.
+
+    Args:
+        path: the file; made, readable by its owner only, if it is not there. Its folder must exist.
+    """
+
+    IntegrityError: type[Exception] = sqlite3.IntegrityError
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._reader_connections: list[sqlite3.Connection] = []
+        self._local = threading.local()
+        self._readers: ThreadPoolExecutor | None = None
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="sqlite-read")
+        self._start(self._write_forever, opened)
+        await opened
+
+    async def close(self) -> None:
+        if self._readers is None:
+            return
+        self._closing.set()
+        self._jobs.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        self._readers.shutdown(wait=True)
+        for connection in self._reader_connections:
+            connection.close()
+        self._readers = None
+
+    def _start(self, target: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True, name=target.__name__)
+        self._threads.append(thread)
+        thread.start()
+
+    def _connect(self, *, check_same_thread: bool = True) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,  # transactions are begun and ended here, not by the module
+            check_same_thread=check_same_thread,
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.create_function("sha256", 1, _sha256, deterministic=True)
+        return connection
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        if self._readers is None:
+            raise StoreUnavailableError("the database is closed")
+        return await self._loop.run_in_executor(self._readers, self._read, work)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with _as_unavailable():
+            connection = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._connect(check_same_thread=False)  # closed by close(), elsewhere
+                connection.execute("PRAGMA query_only=ON")
+                self._reader_connections.append(connection)
+                self._local.connection = connection
+            return work(connection)
+
+    # -- writing ------------------------------------------------------------------------------------
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        if self._readers is None or self._closing.is_set():
+            raise StoreUnavailableError("the database is closed")
+        job = _Job(work, self._loop.create_future())
+        self._jobs.put(job)
+        # Shielded: the caller may go away, the write is under way all the same.
+        result: T = await asyncio.shield(job.future)
+        return result
+
+    def _write_forever(self, opened: asyncio.Future[None]) -> None:
+        try:
+            with _as_unavailable():
+                self.path.touch(mode=0o600, exist_ok=True)
+                connection = self._connect()
+                connection.execute("PRAGMA journal_mode=WAL")
+        except StoreUnavailableError as error:
+            self._tell(_set_error, opened, error)
+            return
+        self._tell(_set_result, opened, None)
+        while (jobs := self._next_group()) is not None:
+            self._commit_group(connection, jobs)
+            self._tell(_settle, jobs)
+        connection.close()
+
+    def _next_group(self) -> list[_Job] | None:
+        """Wait for a job and take with it what has queued up; None when the database closes."""
+        job = self._jobs.get()
+        if job is None:
+            return None
+        jobs = [job]
+        while len(jobs) < MAX_GROUP and not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None:
+                self._jobs.put(None)  # commit these first, then close
+                break
+            jobs.append(job)
+        return jobs
+
+    def _commit_group(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        try:
+            with _as_unavailable():
+                connection.execute("BEGIN IMMEDIATE")
+                for job in jobs:
+                    _run(connection, job)
+                connection.execute("COMMIT")
+        except StoreUnavailableError as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            for job in jobs:
+                job.error = error
+
+    def _tell(self, callback: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and with it all who waited
+            self._loop.call_soon_threadsafe(callback, *args)
+
+    # -- tables -------------------------------------------------------------------------------------
+
+    async def migrate(self, component: str, steps: Sequence[str]) -> None:
+        def work(connection: Connection) -> None:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS schema_version (component TEXT PRIMARY KEY, version INTEGER)"
+            )
+            row = connection.execute(
+                "SELECT version FROM schema_version WHERE component = :component", {"component": component}
+            ).fetchone()
+            done = row[0] if row else 0
+            if done > len(steps):
+                raise StoreUnavailableError(
+                    f"{self.path} was written by a newer version of this program "
+                    f"({component} {done}, this one knows {len(steps)}): update the program"
+                )
+            for step in steps[done:]:
+                for statement in step.format(**TYPES).split(";"):
+                    if statement.strip():
+                        connection.execute(statement)
+            connection.execute(
+                "INSERT INTO schema_version VALUES (:component, :version)"
+                " ON CONFLICT (component) DO UPDATE SET version = :version",
+                {"component": component, "version": len(steps)},
+            )
+
+        await self.write(work)
+
+    # -- news from other processes ------------------------------------------------------------------
+
+    def watch(self, on_change: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        self._start(self._watch_forever, on_change, on_lost)
+
+    def _watch_forever(self, on_change: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        connection: sqlite3.Connection | None = None
+        seen: object = None
+        while not self._closing.is_set():
+            try:
+                connection = connection or self._connect()
+                version = connection.execute("PRAGMA data_version").fetchone()
+            except sqlite3.Error as error:
+                log.warning("cannot look for changes in %s: %s", self.path, error)
+                self._tell(on_lost)
+                connection, seen = None, None
+                self._closing.wait(1.0)
+                continue
+            if version != seen:
+                seen = version
+                self._tell(on_change)
+            self._closing.wait(POLL_INTERVAL_S)
+        if connection is not None:
+            connection.close()
+
+
+def _run(connection: sqlite3.Connection, job: _Job) -> None:
+    """Do one job inside the group's transaction; its failure undoes only itself."""
+    connection.execute("SAVEPOINT job")
+    try:
+        job.result = job.work(connection)
+    except sqlite3.OperationalError:
+        raise  # the database itself is in trouble: the whole group fails
+    except BaseException as error:
+        job.error = error
+        connection.execute("ROLLBACK TO job")
+    connection.execute("RELEASE job")
+
+
+def _settle(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.error is not None:
+            _set_error(job.future, job.error)
+        else:
+            _set_result(job.future, job.result)
+
+
+def _set_result(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _set_error(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # whoever waited may have gone: that is not worth a warning
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+@contextlib.contextmanager
+def _as_unavailable() -> Iterator[None]:
+    """Turn a database that cannot answer into the error that callers know."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailableError(f"SQLite: {error}") from error
