@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+# `make` alone lists the targets. `make run ARGS="--port=9000"` and `make test ARGS="-k refresh"` pass ARGS on.
+# PYTHON names another interpreter for .venv: `make run PYTHON=python3.12`.
+
+QUICK := not browser and not npm and not postgres and not faults
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check faults format docs clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+run: ## set up what is missing and start the server for development
+	@tools/setup kit
+	@exec .venv/bin/python server.py --debug $(ARGS)
+
+test: ## set up all that the tests need and run every one
+	@tools/setup tests
+	@exec .venv/bin/python -m pytest $(ARGS)
+
+check: ## the quick loop: style, types, and the tests that need nothing but Python
+	@tools/setup checks
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m ruff format --check
+	.venv/bin/python -m mypy
+	.venv/bin/python -m pytest -q -m "$(QUICK)" $(ARGS)
+
+faults: ## only the tests that kill, cut and fill on purpose
+	@tools/setup tests
+	@exec .venv/bin/python -m pytest -m faults $(ARGS)
+
+format: ## put the code into the house format
+	@tools/setup checks
+	.venv/bin/python -m ruff check --fix
+	.venv/bin/python -m ruff format
+
+# Through a second file, so that a failure leaves the page as it was.
+docs: ## write docs/settings.md anew from settings.py
+	@tools/setup kit
+	@mkdir -p docs
+	.venv/bin/python settings.py > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
+
+clean: ## remove what can be made again; var/ with its secrets and data stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts tests/npm/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures for tests that drive a real Chromium against a real server process.
+
+A page that meets an uncaught error, a console error or a violation of its CSP fails its test, unless the test
+said `complaints.allow(...)` for it.
+
+Playwright's synchronous interface keeps an event loop running in this thread as long as the browser is open.
+So the browser lives for this folder only, and no test here may run a loop of its own (gen_test, asyncio.run).
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, WebError, sync_playwright
+
+from tests.parts import axe_source, require
+from tests.serving import ServerProcess
+
+ARTIFACTS = Path(__file__).parent.parent / ".artifacts"
+QUIET = (  # a browser that calls nobody but the server under test, and needs no graphics card
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+    "--disable-gpu",
+)
+PATIENCE_MS = 20_000  # for one step; a machine with other work to do must not fail a test
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Every test of this folder is a browser test."""
+    item.add_marker("browser")
+
+
+class Complaints:
+    """What the pages of one test complained about."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self._allowed: list[str] = []
+
+    def allow(self, pattern: str) -> None:
+        """Accept complaints in which this regular expression is found, such as r"status of 401"."""
+        self._allowed.append(pattern)
+
+    def watch(self, context: BrowserContext) -> None:
+        """Hear the pages of a context, those to come too."""
+        context.on("console", self._hear_console)
+        context.on("weberror", self._hear_error)
+
+    def unexpected(self) -> list[str]:
+        """All that was heard and not allowed."""
+        return [heard for heard in self.heard if not any(re.search(rule, heard) for rule in self._allowed)]
+
+    def _hear_console(self, message: ConsoleMessage) -> None:
+        # Chromium reports a violated CSP, a failed load and an uncaught rejection here as well.
+        if message.type == "error":
+            self.heard.append(f"{message.text} ({message.location['url']})")
+
+    def _hear_error(self, web_error: WebError) -> None:
+        self.heard.append(f"uncaught: {web_error.error}")
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    """To be told of errors that a test means to cause: `complaints.allow(r"status of 401")`."""
+    return Complaints()
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One Chromium for the whole folder."""
+    chromium = require("chromium")
+    # For root Chromium does not start with its sandbox on.
+    arguments = [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else list(QUIET)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def new_context(
+    browser: Browser,
+    complaints: Complaints,
+    start_server: object,  # set up first, so that no page outlives its server and complains of that
+) -> Iterator[Callable[..., BrowserContext]]:
+    """Makes a browser that knows nothing yet, such as `new_context(color_scheme="dark")`."""
+    contexts: list[BrowserContext] = []
+
+    def make(**options: Any) -> BrowserContext:
+        context = browser.new_context(**options)
+        context.set_default_timeout(PATIENCE_MS)
+        complaints.watch(context)
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert complaints.unexpected() == []
+
+
+@pytest.fixture
+def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:
+    """A browser with default options; a second tab is `context.new_page()`."""
+    return new_context()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    """A tab with scripts on."""
+    return context.new_page()
+
+
+@pytest.fixture
+def page_without_scripts(new_context: Callable[..., BrowserContext]) -> Page:
+    """A tab of another browser, with scripts off."""
+    return new_context(java_script_enabled=False).new_page()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers that end with the test: `start_server("--access_token_lifetime_s=5").url`.
+
+    Each has a data folder of its own, unless `data_dir` names one.
+    """
+    servers: list[ServerProcess] = []
+
+    def start(*arguments: str, data_dir: Path | None = None, **options: Any) -> ServerProcess:
+        server = ServerProcess(data_dir or tmp_path / f"data-{len(servers)}", *arguments, **options)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        server.stop()
+        print(server.log)  # pytest shows it where the test failed
+
+
+@pytest.fixture
+def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    """A server with default settings."""
+    return start_server()
+
+
+@pytest.fixture
+def screenshot() -> Callable[[Page, str], Path]:
+    """Keeps a picture of the whole page for people to look at: tests/.artifacts/NAME.png."""
+
+    def keep(page: Page, name: str) -> Path:
+        path = ARTIFACTS / f"{name}.png"
+        page.screenshot(path=path, full_page=True)
+        return path
+
+    return keep
+
+
+@pytest.fixture
+def axe() -> Callable[[Page], list[str]]:
+    """Finds what keeps people from using a page, one line each: `assert axe(page) == []`."""
+    source = axe_source()
+
+    def find(page: Page) -> list[str]:
+        page.evaluate(source)
+        result = page.evaluate("axe.run()")
+        return [
+            f"{violation['id']}: {violation['help']}: {node['html']}"
+            for violation in result["violations"]
+            for node in violation["nodes"]
+        ]
+
+    return find

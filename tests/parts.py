@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""The parts of the system that some tests need: where they are, and which Debian packages bring them.
+
+`require("chromium")` gives a test or fixture the part's path, or skips the test and says why. With CI set in
+the environment a missing part fails the test instead, for there nothing may be left out unseen.
+
+`python tests/parts.py` prints each missing part with its packages, one a line; tools/setup installs those.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+NPM_FOLDER = Path(__file__).parent / "npm"
+OLDEST_NODE = 18  # the first with fetch, which the published SDKs expect
+
+
+def find_chromium() -> Path | None:
+    """The browser that CHROMIUM names, else one on the PATH, else one that Playwright has downloaded."""
+    # Not chromium-browser: on Ubuntu that is a stub which only advises to install the snap.
+    names = ("chromium", "google-chrome", "google-chrome-stable")
+    for name in (os.environ["CHROMIUM"],) if os.environ.get("CHROMIUM") else names:
+        if found := shutil.which(name):
+            return Path(found)
+    downloads = Path.home() / ".cache" / "ms-playwright"
+    return max(downloads.glob("chromium-*/chrome-linux*/chrome"), default=None)
+
+
+def find_postgres() -> Path | None:
+    """The folder of the newest installed server's programs: postgres, initdb and their like."""
+    # Debian keeps them off the PATH, one folder for each major version.
+    servers = list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if servers:
+        return max(servers, key=lambda server: int(server.parts[-3])).parent
+    found = shutil.which("postgres")
+    return Path(found).resolve().parent if found else None
+
+
+def find_npm() -> Path | None:
+    """The npm program, if Node.js beside it is new enough."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not node or not npm:
+        return None
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    major = re.match(r"v(\d+)\.", version)
+    return Path(npm) if major and int(major[1]) >= OLDEST_NODE else None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that pip does not bring."""
+
+    description: str
+    find: Callable[[], Path | None]
+    packages: str  # Debian's names, with spaces between them
+
+
+PARTS = {
+    # Without a font Chromium draws pages and screenshots that have no letters.
+    "chromium": Part("Chromium or Google Chrome", find_chromium, "chromium fonts-liberation"),
+    "postgres": Part("a PostgreSQL server", find_postgres, "postgresql"),
+    "npm": Part(f"npm with Node.js {OLDEST_NODE} or newer", find_npm, "nodejs npm"),
+}
+
+
+def require(name: str) -> Path:
+    """Where a part is: a program for "chromium" and "npm", the programs' folder for "postgres".
+
+    Skips the calling test if the part is missing; fails it where CI is set in the environment.
+    """
+    part = PARTS[name]
+    return part.find() or _do_without(f"{part.description} is missing; `make test` installs it where it may")
+
+
+def require_npm_package(name: str) -> Path:
+    """The folder of a package that tests/npm/package.json lists; skips or fails like `require`."""
+    require("npm")
+    folder = NPM_FOLDER / "node_modules" / name
+    if not folder.is_dir():
+        _do_without(f"the npm package {name} is not in tests/npm/node_modules; `make test` installs it")
+    return folder
+
+
+def axe_source() -> str:
+    """The text of axe-core, which finds what keeps people from using a page (WCAG rules)."""
+    return (require_npm_package("axe-core") / "axe.min.js").read_text(encoding="utf-8")
+
+
+def _do_without(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+if __name__ == "__main__":
+    for name, part in PARTS.items():
+        if part.find() is None:
+            print(name, part.packages)
