@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sessions.store import Connection, Database
@@ -58,6 +58,7 @@ _ROW = (
     "handle, user_id, tenant_id, secret, generation, used_generation, rotated_at,"
     " created_at, expires_at, payload, payload_version"
 )
+_PAYLOAD = 9  # its place in _ROW
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ class SessionRow:
 
     @classmethod
     def from_db(cls, values: Sequence[Any]) -> SessionRow:
-        handle, user_id, tenant_id, secret, *numbers, payload, payload_version = values
-        return cls(handle, user_id, tenant_id, bytes(secret), *numbers, json.loads(payload), payload_version)
+        row = cls(*values)
+        return replace(row, secret=bytes(row.secret), payload=json.loads(values[_PAYLOAD]))
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class SessionStore:
         }
         await self.database.write(
             lambda connection: connection.execute(
-                f"INSERT INTO sessions ({_ROW}, data) VALUES"  # noqa: S608 - a constant
+                f"INSERT INTO sessions ({_ROW}, data) VALUES"
                 " (:handle, :user_id, :tenant_id, :secret, :generation, :used_generation, :rotated_at,"
                 " :created_at, :expires_at, :payload, :payload_version, :data)",
                 parameters,
@@ -139,8 +140,8 @@ class SessionStore:
     ) -> SessionRow | None:  # fmt: skip
         """Go from `generation` to the next one, if the session is there, alive, and at that generation.
 
-        `chain` must be SHA-256(secret || nonce) (see refresh_token.py); the database checks it, so that
-        the common refresh is a single statement.
+        `chain` must be SHA-256(secret || nonce) (see refresh_token.py); the database checks it by a
+        function of that name, so that the common refresh is a single statement.
 
         Returns:
             The row afterwards, or None when any of the conditions failed and nothing was written.
@@ -157,7 +158,7 @@ class SessionStore:
                 " THEN created_at + :session_lifetime_s ELSE :expires_at END"
                 " WHERE handle = :handle AND generation = :generation AND expires_at > :now"
                 " AND created_at + :session_lifetime_s > :now"
-                f" AND sha256(secret || :nonce) = :chain RETURNING {_ROW}",
+                f" AND sha256_of_both(secret, :nonce) = :chain RETURNING {_ROW}",
                 parameters,
             ).fetchone()
             return SessionRow.from_db(found) if found else None
@@ -233,10 +234,12 @@ class SessionStore:
         """Replace the session's data; False when there is no such session."""
         text = to_json(data)
         cursor = await self.database.write(
-            lambda connection: connection.execute(
-                "UPDATE sessions SET data = :data WHERE handle = :handle AND expires_at > :now",
-                {"handle": handle, "data": text, "now": now},
-            ).rowcount
+            lambda connection: (
+                connection.execute(
+                    "UPDATE sessions SET data = :data WHERE handle = :handle AND expires_at > :now",
+                    {"handle": handle, "data": text, "now": now},
+                ).rowcount
+            )
         )
         return cursor > 0
 
@@ -267,7 +270,7 @@ class SessionStore:
                 {"payload": to_json(payload), "version": version, "handle": handle},
             )
             _tell(connection, "payload", handle, version, "", keep_until)
-            return SessionRow(**{**vars(row), "payload": payload, "payload_version": version})
+            return replace(row, payload=payload, payload_version=version)
 
         return await self.database.write(work)
 
@@ -334,7 +337,7 @@ class SessionStore:
             gone = 0
             for table, key, end in (("sessions", "handle", "expires_at"), ("feed", "id", "keep_until")):
                 gone += connection.execute(
-                    f"DELETE FROM {table} WHERE {key} IN"  # noqa: S608 - constants
+                    f"DELETE FROM {table} WHERE {key} IN"
                     f" (SELECT {key} FROM {table} WHERE {end} <= :now LIMIT :limit)",
                     {"now": now, "limit": limit},
                 ).rowcount
@@ -345,7 +348,7 @@ class SessionStore:
 
 def to_json(value: Any) -> str:
     """Compact JSON, keys in their order, as it also stands in tokens."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def _load(connection: Connection, handle: str, *, lock: bool = False) -> SessionRow | None:
@@ -353,7 +356,7 @@ def _load(connection: Connection, handle: str, *, lock: bool = False) -> Session
     # writer at a time and no such clause.
     clause = getattr(connection, "for_update", "") if lock else ""
     found = connection.execute(
-        f"SELECT {_ROW} FROM sessions WHERE handle = :handle{clause}",  # noqa: S608 - constants
+        f"SELECT {_ROW} FROM sessions WHERE handle = :handle{clause}",
         {"handle": handle},
     ).fetchone()
     return SessionRow.from_db(found) if found else None
@@ -376,7 +379,9 @@ def _revoke(connection: Connection, handle: str, reason: str, keep_until: float)
     return True
 
 
-def _tell(connection: Connection, kind: str, handle: str, version: int, reason: str, keep_until: float) -> None:
+def _tell(
+    connection: Connection, kind: str, handle: str, version: int, reason: str, keep_until: float
+) -> None:
     connection.execute(
         "INSERT INTO feed (kind, handle, payload_version, reason, keep_until)"
         " VALUES (:kind, :handle, :version, :reason, :keep_until)",

@@ -100,7 +100,7 @@ class SqliteDatabase:
             check_same_thread=check_same_thread,
         )
         connection.execute("PRAGMA synchronous=FULL")
-        connection.create_function("sha256", 1, _sha256, deterministic=True)
+        connection.create_function("sha256_of_both", 2, _sha256_of_both, deterministic=True)
         return connection
 
     # -- reading ------------------------------------------------------------------------------------
@@ -263,8 +263,8 @@ def _set_error(future: asyncio.Future[Any], error: BaseException) -> None:
         future.exception()  # whoever waited may have gone: that is not worth a warning
 
 
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+def _sha256_of_both(one: bytes, other: bytes) -> bytes:
+    return hashlib.sha256(one + other).digest()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""The session engine: knows tokens, time and a store; knows nothing of HTTP frameworks."""
+
+from sessions.claims import (
+    BooleanClaim,
+    ClaimValidator,
+    EmailVerificationClaim,
+    PermissionClaim,
+    PrimitiveArrayClaim,
+    PrimitiveClaim,
+    SessionClaim,
+    UserRoleClaim,
+    ValidationResult,
+)
+from sessions.clock import Clock, SystemClock
+from sessions.config import SessionConfig
+from sessions.engine import Sessions
+from sessions.errors import (
+    InvalidClaimsError,
+    SessionError,
+    StoreUnavailableError,
+    TokenTheftError,
+    TryRefreshTokenError,
+    UnauthorisedError,
+)
+from sessions.session import Session, SessionInformation, Tokens
+
+__all__ = [
+    "BooleanClaim",
+    "ClaimValidator",
+    "Clock",
+    "EmailVerificationClaim",
+    "InvalidClaimsError",
+    "PermissionClaim",
+    "PrimitiveArrayClaim",
+    "PrimitiveClaim",
+    "Session",
+    "SessionClaim",
+    "SessionConfig",
+    "SessionError",
+    "SessionInformation",
+    "Sessions",
+    "StoreUnavailableError",
+    "SystemClock",
+    "TokenTheftError",
+    "Tokens",
+    "TryRefreshTokenError",
+    "UnauthorisedError",
+    "UserRoleClaim",
+    "ValidationResult",
+]

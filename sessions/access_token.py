@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""The access token: a JWT that says whose session this is, checked without asking anyone.
+
+Layout: SuperTokens' version 5 (RS256; header members alg, typ, kid, version), so that the verifiers of
+its other backends accept it through our JWKS. Two claims of our own stand beside theirs: `sc-gen`, the
+generation of the refresh token it was issued with, and `sc-ver`, the version of the payload it carries.
+
+A token is looked at in an order that gives a forger nothing to play with: its length, three canonical
+base64url parts, a header of exactly the known members with the one algorithm, a key from our own map;
+then the signature; and only then its claims, each by type and value.
+
+Source: RFC 7515, RFC 7519, RFC 8725 (section 3); SuperTokens' access token, version 5.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from jwt.algorithms import RSAAlgorithm
+
+from sessions.base64url import decode_base64url
+from sessions.claims import PROTECTED_CLAIMS
+from sessions.keys import SigningKey
+
+MAX_TOKEN_CHARACTERS = 4096
+MAX_STRING_CHARACTERS = 200
+MAX_DEPTH = 16
+
+_HEADER_MEMBERS = {"alg", "typ", "kid", "version"}
+_REQUIRED_STRINGS = {
+    "3": ("sub", "sessionHandle", "refreshTokenHash1"),
+    "4": ("sub", "sessionHandle", "refreshTokenHash1", "tId"),
+    "5": ("sub", "sessionHandle", "refreshTokenHash1", "tId", "rsub"),
+}
+_RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    """A verified access token. Times are Unix seconds."""
+
+    payload: dict[str, Any]
+    kid: str
+    user_id: str
+    handle: str
+    tenant_id: str
+    issued_at: int
+    expires_at: int
+    refresh_token_hash1: str
+    anti_csrf_token: str | None
+    generation: int
+    payload_version: int
+
+    @classmethod
+    def from_payload(cls, payload: dict[str, Any], kid: str) -> AccessToken:
+        """From a payload whose members are known to have the right types."""
+        anti_csrf_token = payload.get("antiCsrfToken")
+        return cls(
+            payload=payload,
+            kid=kid,
+            user_id=payload["sub"],
+            handle=payload["sessionHandle"],
+            tenant_id=payload.get("tId", "public"),
+            issued_at=payload["iat"],
+            expires_at=payload["exp"],
+            refresh_token_hash1=payload["refreshTokenHash1"],
+            anti_csrf_token=anti_csrf_token if isinstance(anti_csrf_token, str) else None,
+            generation=payload.get("sc-gen", 0),
+            payload_version=payload.get("sc-ver", 0),
+        )
+
+
+@dataclass(frozen=True)
+class UnverifiedToken:
+    """Something with the form and the header of one of our tokens; nothing in it is believed yet."""
+
+    kid: str
+    version: str
+    signing_input: bytes
+    signature: bytes
+    payload_bytes: bytes
+
+    def resembles_ours(self) -> bool:
+        """Whether its payload has the members of one of ours, so that refreshing may help its bearer."""
+        payload = _parse_json(self.payload_bytes)
+        return payload is not None and _has_required_members(payload, self.version)
+
+
+def read(token: str, accepted_versions: Sequence[str]) -> UnverifiedToken | None:
+    """Look at a token's outside: its form and header. None for whatever is not one of ours."""
+    if len(token) > MAX_TOKEN_CHARACTERS or token.count(".") != 2:
+        return None
+    header_bytes, payload_bytes, signature = map(decode_base64url, token.split("."))
+    if not header_bytes or not payload_bytes or not signature:
+        return None
+    header = _parse_json(header_bytes)
+    if header is None or not set(header) <= _HEADER_MEMBERS:
+        return None
+    if header.get("alg") != "RS256" or header.get("typ") != "JWT":
+        return None
+    kid, version = header.get("kid"), header.get("version")
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_STRING_CHARACTERS:
+        return None
+    if not isinstance(version, str) or version not in accepted_versions:
+        return None
+    signing_input = token[: token.rindex(".")].encode()
+    return UnverifiedToken(kid, version, signing_input, signature, payload_bytes)
+
+
+def verify(token: UnverifiedToken, public_key: Any, issuer: str | None) -> AccessToken | None:
+    """Check signature, then claims. None if any of them is not as it must be; expiry is not judged here.
+
+    Args:
+        public_key: the key that `token.kid` names.
+        issuer: what `iss` must equal; None to accept any.
+    """
+    if not _RS256.verify(token.signing_input, public_key, token.signature):
+        return None
+    payload = _parse_json(token.payload_bytes)
+    if payload is None or not _has_required_members(payload, token.version):
+        return None
+    if issuer is not None and payload.get("iss") != issuer:
+        return None
+    if not _is_integer(payload.get("sc-gen", 0)) or not _is_integer(payload.get("sc-ver", 0)):
+        return None
+    return AccessToken.from_payload(payload, token.kid)
+
+
+def mint(
+    key: SigningKey,
+    *,
+    user_id: str,
+    tenant_id: str,
+    handle: str,
+    refresh_token_hash1: str,
+    anti_csrf_token: str | None,
+    issuer: str,
+    claims: Mapping[str, Any],
+    generation: int,
+    payload_version: int,
+    issued_at: int,
+    expires_at: int,
+) -> tuple[str, dict[str, Any]]:
+    """Sign an access token. `claims` are the application's own; none of them replaces one of ours.
+
+    Returns:
+        The token and its payload, members in the same order.
+    """
+    payload = {
+        "iat": issued_at,
+        "exp": expires_at,
+        "sub": user_id,
+        "tId": tenant_id,
+        "rsub": user_id,
+        "sessionHandle": handle,
+        "refreshTokenHash1": refresh_token_hash1,
+        "parentRefreshTokenHash1": None,
+        "antiCsrfToken": anti_csrf_token,
+        "iss": issuer,
+        **{name: value for name, value in claims.items() if name not in PROTECTED_CLAIMS and name != "iss"},
+        "sc-gen": generation,
+        "sc-ver": payload_version,
+    }
+    headers = {"kid": key.kid, "version": "5"}
+    return jwt.encode(payload, key.private_key, algorithm="RS256", headers=headers), payload
+
+
+def _has_required_members(payload: Mapping[str, Any], version: str) -> bool:
+    strings = all(
+        isinstance(payload.get(name), str) and 0 < len(payload[name]) <= MAX_STRING_CHARACTERS
+        for name in _REQUIRED_STRINGS[version]
+    )
+    return strings and _is_integer(payload.get("iat")) and _is_integer(payload.get("exp"))
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
+
+
+def _parse_json(data: bytes) -> dict[str, Any] | None:
+    """A JSON object without repeated names, non-numbers or deep nesting; None for anything else."""
+    try:
+        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) and _depth_is_at_most(value, MAX_DEPTH) else None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a name stands twice")
+    return value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _depth_is_at_most(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    children = value.values() if isinstance(value, dict) else value
+    return depth > 0 and all(_depth_is_at_most(child, depth - 1) for child in children)

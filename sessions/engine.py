@@ -1,0 +1,711 @@
+# SPDX-License-Identifier: MIT
+"""The session engine: create, get, refresh, revoke.
+
+Refreshing. Let c be the generation in the store and g the one presented:
+
+    g == c                                              go to c+1, answer with its tokens
+    g == c-1, within the grace period, or c is unused   answer with the tokens of c again
+    g <  c   otherwise                                  theft: the session is revoked
+    g >  c                                              the store lost its latest writes: go on from g
+
+Generation c counts as used once an access token minted at it was seen by `get_session`. That is noted
+on first sight, in the background; it is never waited for. Tokens are a function of session and
+generation (refresh_token.py), so every answer for one generation carries the same refresh token, and it
+does not matter which of several answers the client keeps, or whether it got one at all.
+
+Revoking. The store and the feed (feed.py) change together; this process knows before the call returns,
+every other within moments, and `get_session` asks only its own memory.
+
+Source: RFC 9700, section 4.14.2. Function names are those of SuperTokens' backend SDKs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import inspect
+import logging
+import random
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sessions import access_token as jwt
+from sessions.access_token import AccessToken
+from sessions.claims import (
+    ClaimsOutcome,
+    ClaimValidator,
+    SessionClaim,
+    merge_payload,
+    strip_protected,
+    validate_claims,
+)
+from sessions.clock import Clock, SystemClock
+from sessions.config import SessionConfig
+from sessions.errors import (
+    InvalidClaimsError,
+    StoreUnavailableError,
+    TokenTheftError,
+    TryRefreshTokenError,
+    UnauthorisedError,
+)
+from sessions.feed import Feed
+from sessions.keys import CLOCK_MARGIN_S, KeyRing, generate_private_key
+from sessions.refresh_token import PresentedToken, RefreshTokens, new_session_secret, token_hash
+from sessions.session import Session, SessionInformation, Tokens, front_token
+from sessions.store import Database
+from sessions.store.session_store import SessionRow, SessionStore, to_json
+
+log = logging.getLogger("stormcellar.sessions")
+
+T = TypeVar("T")
+ClaimsOverride = Callable[
+    [Sequence[ClaimValidator], Session],
+    "Sequence[ClaimValidator] | Awaitable[Sequence[ClaimValidator]]",
+]
+TheftHook = Callable[[str, str], "Awaitable[None] | None"]
+
+DEFAULT_TENANT = "public"
+MAX_CLAIMS_BYTES = 2048
+MAINTENANCE_INTERVAL_S = 60.0
+NOTE_USE_DELAY_S = 0.05
+PURGE_BATCH = 500
+REFRESH_ATTEMPTS = 5
+
+
+class Sessions:
+    """Sessions in one database. Nothing in it is global: an application may have several engines.
+
+    Args:
+        database: open, and shared with whoever else keeps things in it.
+        config: see SessionConfig.
+        clock: everything here asks this clock for the time.
+        claims: built into the access token of each new session.
+        global_claim_validators: hold for every `get_session`, unless a caller overrides them.
+        on_token_theft: called with (session_handle, user_id) after a theft was found and the session
+            revoked; its own errors are logged and change nothing.
+        generate_key: makes RSA keys.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        config: SessionConfig,
+        *,
+        clock: Clock | None = None,
+        claims: Sequence[SessionClaim[Any]] = (),
+        global_claim_validators: Sequence[ClaimValidator] = (),
+        on_token_theft: TheftHook | None = None,
+        generate_key: Callable[[], rsa.RSAPrivateKey] = generate_private_key,
+    ) -> None:
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.claims = tuple(claims)
+        self.global_claim_validators = tuple(global_claim_validators)
+        self.on_token_theft = on_token_theft
+        self._store = SessionStore(database)
+        self.feed = Feed(self._store, self.clock)
+        self.keys = KeyRing(
+            self._store,
+            config.secret,
+            self.clock,
+            rotation_s=config.signing_key_rotation_s,
+            token_lifetime_s=config.access_token_lifetime_s,
+            dynamic=config.use_dynamic_signing_key,
+            generate=generate_key,
+        )
+        self._refresh_tokens = RefreshTokens(config.secret)
+        self._remembered: OrderedDict[str, AccessToken] = OrderedDict()
+        self._seen_in_use: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._note_use_task: asyncio.Task[None] | None = None
+
+    # -- life ---------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Make or update the tables, get the keys, hear the feed, and keep house from now on.
+
+        Raises:
+            StoreUnavailableError: the store cannot be used.
+        """
+        await self._store.migrate()
+        await self.keys.maintain()
+        await self.feed.start()
+        self._spawn(self._keep_house())
+
+    async def stop(self) -> None:
+        """Write down what is still to be noted, then end every background task."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailableError):
+            await self.write_notes()
+        await self.feed.stop()
+
+    async def maintain(self) -> None:
+        """What is to be done now and then: rotate keys, forget old news, delete expired rows."""
+        await self.keys.maintain()
+        self.feed.forget_expired()
+        gone = PURGE_BATCH
+        while gone >= PURGE_BATCH:  # in small batches, so that other writes go between them
+            gone = await self._store.purge(self.clock.now(), PURGE_BATCH)
+
+    async def _keep_house(self) -> None:
+        interval_s = min(MAINTENANCE_INTERVAL_S, max(1.0, self.config.access_token_lifetime_s / 2))
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await self.maintain()
+            except StoreUnavailableError as error:
+                log.warning("maintenance is put off: %s", error)
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def now_ms(self) -> int:
+        return int(self.clock.now() * 1000)
+
+    # -- create -------------------------------------------------------------------------------------
+
+    async def create_new_session(
+        self,
+        user_id: str,
+        *,
+        tenant_id: str = DEFAULT_TENANT,
+        access_token_payload: Mapping[str, Any] | None = None,
+        session_data_in_database: Mapping[str, Any] | None = None,
+        disable_anti_csrf: bool = False,
+    ) -> Session:
+        """Begin a session; its `new_tokens` are for the client.
+
+        Args:
+            access_token_payload: claims for the access token; names of the engine's own are left out.
+            session_data_in_database: kept in the store only.
+            disable_anti_csrf: for clients that send tokens in headers.
+
+        Raises:
+            ValueError: the claims are too large for a cookie, or one of `claims` builds a protected name.
+        """
+        payload = strip_protected(access_token_payload or {})
+        for claim in self.claims:
+            built = await claim.build(user_id, tenant_id, payload, self.now_ms())
+            payload = merge_payload(payload, built)
+        payload.pop("iss", None)
+        _check_size(payload)
+        now = self.clock.now()
+        handle = str(uuid.uuid4()) + ("" if tenant_id == DEFAULT_TENANT else f"_{tenant_id}")
+        row = SessionRow(
+            handle=handle,
+            user_id=user_id,
+            tenant_id=tenant_id,
+            secret=new_session_secret(),
+            generation=0,
+            used_generation=0,
+            rotated_at=now,
+            created_at=now,
+            expires_at=now + min(self.config.refresh_token_lifetime_s, self.config.session_lifetime_s),
+            payload=payload,
+            payload_version=0,
+        )
+        await self._store.create(row, session_data_in_database or {})
+        log.info("session %s created for user %s", handle, user_id)
+        return self._issue(row, anti_csrf=self.config.anti_csrf == "VIA_TOKEN" and not disable_anti_csrf)
+
+    # -- get ----------------------------------------------------------------------------------------
+
+    async def get_session(
+        self,
+        access_token: str | None,
+        *,
+        anti_csrf_token: str | None = None,
+        anti_csrf_check: bool = False,
+        session_required: bool = True,
+        check_database: bool | None = None,
+        override_global_claim_validators: ClaimsOverride | None = None,
+    ) -> Session | None:
+        """The session of an access token. In the common case this is a look into memory.
+
+        Args:
+            access_token: as the client sent it; anything at all may be in it.
+            anti_csrf_token: the `anti-csrf` header.
+            anti_csrf_check: compare that header with the token (VIA_TOKEN only).
+            session_required: without a token, raise instead of returning None. A token that is there is
+                judged in full either way.
+            check_database: also ask the store; None takes the setting.
+            override_global_claim_validators: given the global validators and the session, returns those
+                to use; an empty list switches claims off.
+
+        Raises:
+            TryRefreshTokenError: renew the access token, then come again.
+            UnauthorisedError: no token, not a token, or revoked.
+            InvalidClaimsError: a claim validator refused.
+            StoreUnavailableError: it cannot be known whether the session was revoked.
+        """
+        token = self._remembered.get(access_token) if access_token else None
+        if token is None:
+            token = await self._verify(access_token) if access_token else None
+        if token is None:
+            if session_required:
+                raise UnauthorisedError("no access token", clear_tokens=False)
+            return None
+        if token.expires_at <= self.clock.now():
+            raise TryRefreshTokenError("the access token has expired")
+        if anti_csrf_check and self.config.anti_csrf == "VIA_TOKEN":
+            _compare_anti_csrf(token.anti_csrf_token, anti_csrf_token)
+        self._ask_feed(token)
+        if check_database or (check_database is None and self.config.check_database):
+            await self._ask_store(token)
+        elif self.feed.state == "lost":
+            await self._ask_store_if_possible(token)
+        session = Session(self, token)
+        if self.global_claim_validators or override_global_claim_validators:
+            validators = await self._validators(session, override_global_claim_validators)
+            await self.assert_claims(session, validators)
+        return session
+
+    async def _verify(self, text: str) -> AccessToken | None:
+        """Verify a token that is not remembered, and remember it. None if it is not one of ours."""
+        unverified = jwt.read(text, accepted_versions=("5",))
+        if unverified is None:
+            return None
+        key = self.keys.find(unverified.kid) or await self._find_new_key(unverified.kid)
+        token = jwt.verify(unverified, key.public_key, self.config.issuer) if key else None
+        if token is None:
+            if unverified.resembles_ours():
+                raise TryRefreshTokenError("the access token's key, signature or issuer is not ours")
+            return None
+        if not self.keys.is_ours(token.kid):
+            raise TryRefreshTokenError("the access token was signed by the other kind of key")
+        if token.expires_at - token.issued_at > self.config.access_token_lifetime_s:
+            raise TryRefreshTokenError("the access token lives longer than is allowed now")
+        if token.expires_at > self.clock.now():
+            self._remember(text, token)
+        return token
+
+    async def _find_new_key(self, kid: str) -> Any:
+        # Only an id of the right form is worth asking the store for.
+        if not (kid[:2] in ("d-", "s-") and kid[2:].replace("-", "").isalnum() and kid.isascii()):
+            return None
+        with contextlib.suppress(StoreUnavailableError):
+            return await self.keys.find_or_reload(kid)
+        return None
+
+    def _remember(self, text: str, token: AccessToken) -> None:
+        self._remembered[text] = token
+        if len(self._remembered) > self.config.remembered_tokens:
+            self._remembered.popitem(last=False)
+        self._note_use(token.handle, token.generation)
+
+    def _ask_feed(self, token: AccessToken) -> None:
+        if self.feed.state == "never":
+            raise StoreUnavailableError("this process has not heard the revocation feed yet")
+        if token.handle in self.feed.revoked:
+            raise UnauthorisedError(f"session {token.handle} was revoked")
+        changed = self.feed.payload_versions.get(token.handle)
+        if changed is not None and token.payload_version < changed[0]:
+            raise TryRefreshTokenError("the session's claims have changed")
+
+    async def _ask_store(self, token: AccessToken) -> None:
+        row = await self._store.load(token.handle)
+        if row is None or not self._is_alive(row):
+            raise UnauthorisedError(f"session {token.handle} is not in the store")
+        if (row.user_id, row.tenant_id) != (token.user_id, token.tenant_id):
+            raise UnauthorisedError(f"session {token.handle} is somebody else's in the store")
+        if token.payload_version < row.payload_version or token.generation < row.generation - 1:
+            raise TryRefreshTokenError("the access token is older than what the store knows")
+
+    async def _ask_store_if_possible(self, token: AccessToken) -> None:
+        try:
+            await self._ask_store(token)
+        except StoreUnavailableError:
+            if self.config.feed_lost == "refuse":
+                raise
+
+    def _is_alive(self, row: SessionRow) -> bool:
+        end = min(row.expires_at, row.created_at + self.config.session_lifetime_s)
+        return self.clock.now() < end
+
+    # -- first use ----------------------------------------------------------------------------------
+
+    def _note_use(self, handle: str, generation: int) -> None:
+        """Have the store told, soon and in the background, that this generation's tokens are in use."""
+        if generation == 0:  # nothing came before it that could still be answered
+            return
+        self._seen_in_use[handle] = max(generation, self._seen_in_use.get(handle, 0))
+        if self._note_use_task is None or self._note_use_task.done():
+            self._note_use_task = self._spawn(self._write_notes_soon())
+
+    async def _write_notes_soon(self) -> None:
+        await asyncio.sleep(NOTE_USE_DELAY_S)  # what is seen meanwhile goes with it
+        try:
+            await self.write_notes()
+        except StoreUnavailableError as error:
+            log.warning("first uses are not noted: %s", error)
+
+    async def write_notes(self) -> None:
+        """Write the first uses that were seen. Losing one only makes the engine more patient."""
+        seen, self._seen_in_use = self._seen_in_use, {}
+        if seen:
+            await self._store.mark_used(seen.items())
+
+    # -- refresh ------------------------------------------------------------------------------------
+
+    async def refresh_session(
+        self, refresh_token: str, *, anti_csrf_token: str | None = None, disable_anti_csrf: bool = False
+    ) -> Session:
+        """Exchange a refresh token for new tokens (`new_tokens` of the session that is returned).
+
+        Args:
+            refresh_token: as the client sent it; anything at all may be in it.
+            anti_csrf_token: the `anti-csrf` header, compared under VIA_TOKEN.
+            disable_anti_csrf: for clients that send tokens in headers.
+
+        Raises:
+            UnauthorisedError: not a token of ours, or its session is over.
+            TokenTheftError: an old token came back after its successor was used; the session is revoked.
+            StoreUnavailableError: nothing is known; the client keeps its tokens and tries again.
+        """
+        presented = self._refresh_tokens.read(refresh_token)
+        if presented is None:
+            raise UnauthorisedError("not a refresh token of ours")
+        if presented.anti_csrf and self.config.anti_csrf == "VIA_TOKEN" and not disable_anti_csrf:
+            expected = self._refresh_tokens.anti_csrf_token(refresh_token)
+            if not hmac.compare_digest(expected, anti_csrf_token or ""):
+                raise UnauthorisedError("the anti-csrf header does not belong to the refresh token")
+        row = await self._exchange(presented)
+        return self._issue(row, anti_csrf=presented.anti_csrf and not disable_anti_csrf)
+
+    async def _exchange(self, presented: PresentedToken) -> SessionRow:
+        """The row whose tokens answer the one presented: the table at the top of this file."""
+        handle, generation = presented.handle, presented.generation
+        for _attempt in range(REFRESH_ATTEMPTS):
+            now = self.clock.now()
+            rotated = await self._store.rotate(
+                handle, generation, nonce=presented.nonce, chain=presented.chain, now=now,
+                expires_at=now + self.config.refresh_token_lifetime_s,
+                session_lifetime_s=self.config.session_lifetime_s,
+            )  # fmt: skip
+            if rotated is not None:
+                return rotated
+            row = await self._store.load(handle)
+            if row is None or not self._is_alive(row):
+                raise UnauthorisedError(f"session {handle} is over")
+            if not presented.matches(row.secret):
+                log.error("a refresh token of session %s was made without the store", handle)
+                raise UnauthorisedError("not a refresh token of this session")
+            if generation > row.generation:
+                log.warning("the store has lost rotations of session %s: going on from the client's", handle)
+                await self._store.catch_up(handle, row.generation, generation)
+            elif generation < row.generation:
+                if self._may_be_repeated(row, generation):
+                    return row
+                await self._theft(row)
+        raise StoreUnavailableError(f"session {handle} changes faster than it can be read")
+
+    def _may_be_repeated(self, row: SessionRow, generation: int) -> bool:
+        if generation != row.generation - 1:
+            return False
+        in_grace = self.clock.now() - row.rotated_at < self.config.refresh_grace_s
+        return in_grace or row.used_generation < row.generation
+
+    async def _theft(self, row: SessionRow) -> None:
+        await self._revoke([row.handle], reason="theft")
+        log.error("token theft: session %s of user %s is revoked", row.handle, row.user_id)
+        if self.on_token_theft is not None:
+            try:
+                outcome = self.on_token_theft(row.handle, row.user_id)
+                if inspect.isawaitable(outcome):
+                    await outcome
+            except Exception:
+                log.exception("the hook for token theft failed")
+        raise TokenTheftError(row.handle, row.user_id)
+
+    # -- issue --------------------------------------------------------------------------------------
+
+    def _issue(self, row: SessionRow, *, anti_csrf: bool) -> Session:
+        """The session of a row with all of its tokens."""
+        refresh_token = self._refresh_tokens.make(row.handle, row.generation, row.secret, anti_csrf)
+        now = self.clock.now()
+        jitter = random.uniform(0, self.config.access_token_jitter)  # noqa: S311 - not a secret
+        lifetime_s = max(1.0, self.config.access_token_lifetime_s * (1 - jitter))
+        anti_csrf_token = self._refresh_tokens.anti_csrf_token(refresh_token) if anti_csrf else None
+        text, token = self._mint(
+            row,
+            generation=row.generation,
+            refresh_token_hash1=token_hash(refresh_token),
+            anti_csrf_token=anti_csrf_token,
+            expires_at=int(min(now + lifetime_s, row.expires_at)),
+        )
+        tokens = Tokens(
+            access_token=text,
+            access_token_expires_at=token.expires_at,
+            front_token=front_token(token.payload),
+            refresh_token=refresh_token,
+            refresh_token_expires_at=row.expires_at,
+            anti_csrf_token=anti_csrf_token,
+        )
+        return Session(self, token, tokens)
+
+    def _mint(
+        self,
+        row: SessionRow,
+        *,
+        generation: int,
+        refresh_token_hash1: str,
+        anti_csrf_token: str | None,
+        expires_at: int,
+    ) -> tuple[str, AccessToken]:
+        key = self.keys.signing_key()
+        text, payload = jwt.mint(
+            key,
+            user_id=row.user_id,
+            tenant_id=row.tenant_id,
+            handle=row.handle,
+            refresh_token_hash1=refresh_token_hash1,
+            anti_csrf_token=anti_csrf_token,
+            issuer=self.config.issuer,
+            claims=row.payload,
+            generation=generation,
+            payload_version=row.payload_version,
+            issued_at=int(self.clock.now()),
+            expires_at=expires_at,
+        )
+        return text, AccessToken.from_payload(payload, key.kid)
+
+    # -- revoke -------------------------------------------------------------------------------------
+
+    async def revoke_session(self, session_handle: str, *, reason: str = "revoked") -> bool:
+        """End a session: here at once, on every other process within moments.
+
+        Returns:
+            Whether there was one.
+        """
+        return bool(await self._revoke([session_handle], reason=reason))
+
+    async def revoke_multiple_sessions(
+        self, session_handles: Iterable[str], *, reason: str = "revoked"
+    ) -> list[str]:
+        """End several sessions in one transaction; returns the handles of those that were there."""
+        return await self._revoke(session_handles, reason=reason)
+
+    async def revoke_all_sessions_for_user(
+        self,
+        user_id: str,
+        *,
+        tenant_id: str | None = None,
+        keep: str | None = None,
+        reason: str = "revoked",
+    ) -> list[str]:
+        """End all sessions of a user (None: of every tenant), except the one with the handle `keep`."""
+        until = self._tokens_end()
+        revoked = await self._store.revoke_user(
+            user_id, tenant_id=tenant_id, keep=keep, reason=reason, keep_until=until
+        )
+        return self._note_revoked(revoked, until, reason)
+
+    async def _revoke(self, handles: Iterable[str], *, reason: str) -> list[str]:
+        until = self._tokens_end()
+        revoked = await self._store.revoke(handles, reason=reason, keep_until=until)
+        return self._note_revoked(revoked, until, reason)
+
+    def _note_revoked(self, handles: list[str], until: float, reason: str) -> list[str]:
+        for handle in handles:
+            self.feed.note_revoked(handle, until)
+            log.info("session %s revoked: %s", handle, reason)
+        return handles
+
+    def _tokens_end(self) -> float:
+        """When the last access token that exists now will have expired, whoever's clock is asked."""
+        return self.clock.now() + self.config.access_token_lifetime_s + CLOCK_MARGIN_S
+
+    @staticmethod
+    def session_is_gone(session_handle: str) -> UnauthorisedError:
+        return UnauthorisedError(f"session {session_handle} is over")
+
+    # -- look at sessions ---------------------------------------------------------------------------
+
+    async def get_session_information(self, session_handle: str) -> SessionInformation | None:
+        row = await self._store.load(session_handle)
+        if row is None or not self._is_alive(row):
+            return None
+        data = await self._store.load_data(session_handle, self.clock.now())
+        return SessionInformation(
+            session_handle=row.handle,
+            user_id=row.user_id,
+            recipe_user_id=row.user_id,
+            tenant_id=row.tenant_id,
+            session_data_in_database=data or {},
+            custom_claims_in_access_token_payload={"iss": self.config.issuer, **row.payload},
+            expiry=int(row.expires_at * 1000),
+            time_created=int(row.created_at * 1000),
+        )
+
+    async def get_all_session_handles_for_user(
+        self, user_id: str, *, tenant_id: str | None = None
+    ) -> list[str]:
+        """Handles of the user's living sessions (None: of every tenant)."""
+        return await self._store.handles_of_user(user_id, tenant_id, self.clock.now())
+
+    async def update_session_data_in_database(
+        self, session_handle: str, data: Mapping[str, Any] | None
+    ) -> bool:
+        """Replace a session's data; False if there is no such session."""
+        return await self._store.replace_data(session_handle, data or {}, self.clock.now())
+
+    # -- claims -------------------------------------------------------------------------------------
+
+    async def merge_into_access_token_payload(self, session_handle: str, update: Mapping[str, Any]) -> bool:
+        """Lay `update` over a session's claims; None removes one. False if there is no such session.
+
+        Its present access tokens are answered with TryRefreshTokenError from now on, everywhere.
+
+        Raises:
+            ValueError: a name of the engine's own, or claims too large for a cookie.
+        """
+        return await self._change_payload(session_handle, update) is not None
+
+    async def fetch_and_set_claim(self, session_handle: str, claim: SessionClaim[Any]) -> bool:
+        row = await self._living_row(session_handle)
+        if row is None:
+            return False
+        update = await claim.build(row.user_id, row.tenant_id, row.payload, self.now_ms())
+        return await self.merge_into_access_token_payload(session_handle, update)
+
+    async def set_claim_value(self, session_handle: str, claim: SessionClaim[T], value: T) -> bool:
+        update = claim.add_to_payload({}, value, self.now_ms())
+        return await self.merge_into_access_token_payload(session_handle, update)
+
+    async def remove_claim(self, session_handle: str, claim: SessionClaim[Any]) -> bool:
+        return await self.merge_into_access_token_payload(session_handle, claim.remove_from_payload())
+
+    async def get_claim_value(self, session_handle: str, claim: SessionClaim[T]) -> T | None:
+        """The claim's value in the store, None if absent.
+
+        Raises:
+            UnauthorisedError: there is no such session.
+        """
+        row = await self._living_row(session_handle)
+        if row is None:
+            raise self.session_is_gone(session_handle)
+        return claim.get_value(row.payload)
+
+    async def validate_claims_for_session_handle(
+        self, session_handle: str, override_global_claim_validators: Callable[
+            [Sequence[ClaimValidator], SessionInformation], Sequence[ClaimValidator]
+        ] | None = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Judge a session by its handle; claims that are stale are fetched again and stored.
+
+        Returns:
+            `{"id", "reason"}` of every validator that refused; empty if all agree.
+
+        Raises:
+            UnauthorisedError: there is no such session.
+        """
+        information = await self.get_session_information(session_handle)
+        if information is None:
+            raise self.session_is_gone(session_handle)
+        validators: Sequence[ClaimValidator] = self.global_claim_validators
+        if override_global_claim_validators is not None:
+            validators = override_global_claim_validators(validators, information)
+        outcome = await validate_claims(
+            validators,
+            information.custom_claims_in_access_token_payload,
+            user_id=information.user_id,
+            tenant_id=information.tenant_id,
+            now_ms=self.now_ms(),
+        )
+        if outcome.payload_update:
+            await self.merge_into_access_token_payload(session_handle, outcome.payload_update)
+        return [error.as_json() for error in outcome.errors]
+
+    async def assert_claims(self, session: Session, validators: Iterable[ClaimValidator]) -> None:
+        """See Session.assert_claims."""
+        outcome: ClaimsOutcome = await validate_claims(
+            validators,
+            session.access_token_payload,
+            user_id=session.user_id,
+            tenant_id=session.tenant_id,
+            now_ms=self.now_ms(),
+        )
+        if outcome.payload_update:
+            await self.change_payload_of(session, outcome.payload_update)
+        if outcome.errors:
+            raise InvalidClaimsError([error.as_json() for error in outcome.errors])
+
+    async def change_payload_of(self, session: Session, update: Mapping[str, Any]) -> None:
+        """See Session.merge_into_access_token_payload."""
+        row = await self._change_payload(session.handle, update)
+        if row is None:
+            raise self.session_is_gone(session.handle)
+        old = session.token
+        if old.expires_at <= self.clock.now():  # the next refresh delivers it
+            payload = merge_payload(old.payload, update)
+            session.replace_token(AccessToken.from_payload(payload, old.kid), session.new_tokens)
+            return
+        text, token = self._mint(
+            row,
+            generation=old.generation,
+            refresh_token_hash1=old.refresh_token_hash1,
+            anti_csrf_token=old.anti_csrf_token,
+            expires_at=old.expires_at,
+        )
+        earlier = session.new_tokens
+        tokens = Tokens(
+            access_token=text,
+            access_token_expires_at=token.expires_at,
+            front_token=front_token(token.payload),
+            refresh_token=earlier.refresh_token if earlier else None,
+            refresh_token_expires_at=row.expires_at,
+            anti_csrf_token=earlier.anti_csrf_token if earlier else None,
+        )
+        session.replace_token(token, tokens)
+
+    async def _change_payload(self, handle: str, update: Mapping[str, Any]) -> SessionRow | None:
+        update = {name: value for name, value in update.items() if name != "iss"}
+        merge_payload({}, update)  # refuses protected names before anything is touched
+
+        def change(payload: dict[str, Any]) -> dict[str, Any]:
+            merged = merge_payload(payload, update)
+            _check_size(merged)
+            return merged
+
+        until = self._tokens_end()
+        row = await self._store.update_payload(handle, change, now=self.clock.now(), keep_until=until)
+        if row is not None and row.payload_version > 0:
+            self.feed.note_payload(handle, row.payload_version, until)
+        return row
+
+    async def _living_row(self, handle: str) -> SessionRow | None:
+        row = await self._store.load(handle)
+        return row if row is not None and self._is_alive(row) else None
+
+    async def _validators(
+        self, session: Session, override: ClaimsOverride | None
+    ) -> Sequence[ClaimValidator]:
+        if override is None:
+            return self.global_claim_validators
+        chosen = override(self.global_claim_validators, session)
+        return await chosen if inspect.isawaitable(chosen) else chosen
+
+
+def _compare_anti_csrf(expected: str | None, sent: str | None) -> None:
+    if expected is None or not hmac.compare_digest(expected.encode(), (sent or "").encode()):
+        raise TryRefreshTokenError("the anti-csrf header does not belong to the access token")
+
+
+def _check_size(claims: Mapping[str, Any]) -> None:
+    """Browsers drop a cookie above 4 KB in silence; the claims stand in two cookies, base64-encoded."""
+    size = len(to_json(claims))
+    if size > MAX_CLAIMS_BYTES:
+        raise ValueError(
+            f"the claims of this session would take {size} bytes; a cookie has room for {MAX_CLAIMS_BYTES}. "
+            "Keep what is large in session_data_in_database"
+        )

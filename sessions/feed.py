@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""The feed: what every process must hear of, kept in memory and asked on each request.
+
+Whoever revokes a session, or changes its claims, leaves an entry in the store in the same transaction.
+Every process reads the new entries as soon as the database tells that something was written, and keeps
+each until the last access token that it concerns has expired; so what is held is bounded by the
+revocations of one access-token lifetime, however many sessions there are.
+
+    never     nothing has been read yet: whether a token is revoked cannot be known
+    live      all entries up to a moment ago are known
+    lost      entries may have been missed since the database was last heard
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+from sessions.clock import Clock
+from sessions.errors import StoreUnavailableError
+from sessions.store.session_store import FeedEntry, SessionStore
+
+log = logging.getLogger("stormcellar.sessions")
+
+PAGE = 10_000
+RETRY_S = 0.5
+
+State = Literal["never", "live", "lost"]
+Listener = Callable[[FeedEntry], None]
+
+
+class Feed:
+    """This process' view of the feed."""
+
+    def __init__(self, store: SessionStore, clock: Clock) -> None:
+        self.state: State = "never"
+        self.revoked: dict[str, float] = {}
+        """Handles of revoked sessions, each with the time until which that matters."""
+        self.payload_versions: dict[str, tuple[int, float]] = {}
+        """Handles of sessions whose claims changed: the version that tokens must have, and until when."""
+        self._store = store
+        self._clock = clock
+        self._last_id = 0
+        self._listeners: list[Listener] = []
+        self._news = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with each entry, once, on the event loop; from this process or another."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """Read what there is, then follow the store.
+
+        Raises:
+            StoreUnavailableError: the feed could not be read; following has begun all the same.
+        """
+        self._reader = asyncio.get_running_loop().create_task(self._follow())
+        self._store.database.watch(self._news.set, self._lost)
+        await self._catch_up()
+
+    async def stop(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
+
+    def forget_expired(self) -> None:
+        """Drop the entries that no living token is concerned by."""
+        now = self._clock.now()
+        self.revoked = {handle: until for handle, until in self.revoked.items() if until > now}
+        self.payload_versions = {
+            handle: entry for handle, entry in self.payload_versions.items() if entry[1] > now
+        }
+
+    def note_revoked(self, handle: str, until: float) -> None:
+        """Know of this process' own revocation before it is acknowledged, not a moment later."""
+        self.revoked[handle] = until
+
+    def note_payload(self, handle: str, version: int, until: float) -> None:
+        known = self.payload_versions.get(handle, (0, 0.0))
+        self.payload_versions[handle] = (max(version, known[0]), max(until, known[1]))
+
+    def _lost(self) -> None:
+        if self.state == "live":
+            log.warning("the revocation feed is lost: the database cannot be heard")
+            self.state = "lost"
+
+    async def _follow(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                await self._catch_up()
+            except StoreUnavailableError as error:
+                log.warning("the revocation feed cannot be read: %s", error)
+                self._lost()
+                await asyncio.sleep(RETRY_S)
+                self._news.set()
+
+    async def _catch_up(self) -> None:
+        while True:
+            entries = await self._store.feed_after(self._last_id, PAGE)
+            for entry in entries:
+                self._apply(entry)
+            if len(entries) < PAGE:
+                break
+        if self.state == "lost":
+            log.warning("the revocation feed has caught up")
+        self.state = "live"
+
+    def _apply(self, entry: FeedEntry) -> None:
+        self._last_id = max(self._last_id, entry.id)
+        if entry.keep_until <= self._clock.now():
+            return
+        if entry.kind == "revoked":
+            self.note_revoked(entry.handle, entry.keep_until)
+        elif entry.kind == "payload":
+            self.note_payload(entry.handle, entry.payload_version, entry.keep_until)
+        for listener in self._listeners:
+            listener(entry)

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""Signing keys: made, rotated, shared through the store, published as a JWKS (RFC 7517).
+
+A key's life, with R the rotation interval and L the lifetime of an access token:
+
+    created        it appears in the JWKS at once, so that every verifier knows it before it signs
+    created + L    it starts to sign (the very first key starts at once)
+    ... + R        its successor, created L earlier, takes over
+    ... + L        the last token it signed has expired: it leaves the JWKS and the store
+
+Key ids are SuperTokens': `d-<creation time in ms>` for keys that rotate, `s-<uuid>` for permanent ones.
+The store holds private keys encrypted with a key from the server's secret, so a leaked database signs
+nothing. Key objects stay in memory: parsing one takes longer than signing with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from sessions.base64url import encode_base64url
+from sessions.clock import Clock
+from sessions.errors import StoreUnavailableError
+from sessions.refresh_token import derive_key
+from sessions.store.session_store import SessionStore, StoredKey
+
+log = logging.getLogger("stormcellar.sessions")
+
+RELOAD_COOLDOWN_S = 1.0
+CLOCK_MARGIN_S = 60.0
+
+
+def generate_private_key() -> rsa.RSAPrivateKey:
+    """A new RSA key of 2048 bits, as SuperTokens' keys are; takes a tenth of a second."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    kid: str
+    private_key: rsa.RSAPrivateKey
+    public_key: rsa.RSAPublicKey
+    created_at: float
+    active_from: float
+
+    def as_jwk(self) -> dict[str, str]:
+        """The public half (RFC 7518, section 6.3.1)."""
+        numbers = self.public_key.public_numbers()
+        return {
+            "kty": "RSA",
+            "kid": self.kid,
+            "n": _base64url_integer(numbers.n),
+            "e": _base64url_integer(numbers.e),
+            "alg": "RS256",
+            "use": "sig",
+        }
+
+
+class KeyRing:
+    """The signing keys of one deployment, as this process knows them.
+
+    Args:
+        store: where the keys are kept.
+        secret: the server's secret, at least 32 bytes.
+        rotation_s: how long a key signs.
+        token_lifetime_s: the longest life of a token that is signed here.
+        dynamic: use keys that rotate; otherwise one permanent key.
+        generate: makes a private key; replaced in tests that need many.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        secret: bytes,
+        clock: Clock,
+        *,
+        rotation_s: float,
+        token_lifetime_s: float,
+        dynamic: bool = True,
+        generate: Callable[[], rsa.RSAPrivateKey] = generate_private_key,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._cipher = AESGCM(derive_key(secret, "signing keys"))
+        self._rotation_s = rotation_s
+        self._token_lifetime_s = token_lifetime_s
+        self._prefix = "d-" if dynamic else "s-"
+        self._generate = generate
+        self._keys: dict[str, SigningKey] = {}
+        self._loaded_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    def find(self, kid: str) -> SigningKey | None:
+        """The key of exactly this id, if this process knows it."""
+        return self._keys.get(kid)
+
+    def is_ours(self, kid: str) -> bool:
+        """Whether tokens signed by this kind of key are accepted (the setting may have changed)."""
+        return kid.startswith(self._prefix)
+
+    async def find_or_reload(self, kid: str) -> SigningKey | None:
+        """As `find`, asking the store for a key made elsewhere, at most once per cool-down."""
+        if kid not in self._keys and self._clock.now() - self._loaded_at >= RELOAD_COOLDOWN_S:
+            await self.load()
+        return self._keys.get(kid)
+
+    def signing_key(self) -> SigningKey:
+        """The newest key that is old enough to sign; the oldest there is, if none is."""
+        now = self._clock.now()
+        usable = [key for key in self._keys.values() if self.is_ours(key.kid)]
+        active = [key for key in usable if key.active_from <= now]
+        if active:
+            return max(active, key=lambda key: (key.active_from, key.kid))
+        if usable:
+            return min(usable, key=lambda key: (key.active_from, key.kid))
+        raise StoreUnavailableError("this process has no signing key yet")
+
+    async def load(self) -> None:
+        """Read the keys from the store."""
+        stored = await self._store.load_keys()
+        keys: dict[str, SigningKey] = {}
+        for entry in stored:
+            key = self._keys.get(entry.kid)
+            keys[entry.kid] = key if key else await asyncio.to_thread(self._decrypt, entry)
+        self._keys = keys
+        self._loaded_at = self._clock.now()
+
+    async def maintain(self) -> None:
+        """Load the keys, make the next one when it is time, and drop those no token needs.
+
+        To be called at the start and then from time to time.
+        """
+        async with self._lock:
+            await self.load()
+            newest = self._newest()
+            if newest is None or self._needs_successor(newest):
+                await self._add(newest)
+                await self.load()
+            await self._drop_old()
+
+    async def rotate_now(self, *, forget_old: bool = False) -> str:
+        """Make a new key that signs at once, and return its id.
+
+        `forget_old` also deletes every other key, so that all access tokens out there are renewed: what
+        to do when a private key may have leaked. Sessions live on.
+        """
+        async with self._lock:
+            await self.load()
+            kid = await self._add(self._newest(), at_once=True)
+            if forget_old:
+                await self._store.delete_keys([old for old in self._keys if old != kid])
+            await self.load()
+            return kid
+
+    def jwks(self) -> dict[str, Any]:
+        """Every key that may still verify a token (RFC 7517, section 5)."""
+        return {"keys": [key.as_jwk() for key in self._keys.values()]}
+
+    def next_change_s(self) -> int:
+        """Seconds until the next key will be made, at least 1: how long a JWKS may be cached."""
+        newest = self._newest()
+        if newest is None or not newest.kid.startswith("d-"):
+            return 60
+        due = newest.active_from + self._rotation_s - self._token_lifetime_s
+        return max(1, int(due - self._clock.now()))
+
+    # -- making and dropping ------------------------------------------------------------------------
+
+    def _newest(self) -> SigningKey | None:
+        usable = [key for key in self._keys.values() if self.is_ours(key.kid)]
+        return max(usable, key=lambda key: (key.active_from, key.kid), default=None)
+
+    def _needs_successor(self, newest: SigningKey) -> bool:
+        if not newest.kid.startswith("d-"):
+            return False
+        return self._clock.now() >= newest.active_from + self._rotation_s - self._token_lifetime_s
+
+    async def _add(self, newest: SigningKey | None, *, at_once: bool = False) -> str:
+        now = self._clock.now()
+        active_from = now if newest is None or at_once else now + self._token_lifetime_s
+        kid = f"d-{_created_ms(now, newest)}" if self._prefix == "d-" else f"s-{uuid.uuid4()}"
+        private_key = await asyncio.to_thread(self._generate)
+        entry = StoredKey(kid, self._encrypt(kid, private_key), now, active_from)
+        added = await self._store.add_key(
+            entry, if_newest_is=newest.kid if newest else None, prefix=self._prefix
+        )
+        if added:
+            log.info("new signing key %s, signing from %d", kid, active_from)
+        return kid
+
+    async def _drop_old(self) -> None:
+        """Delete rotating keys whose last token has expired."""
+        now = self._clock.now()
+        dynamic = sorted(
+            (key for key in self._keys.values() if key.kid.startswith("d-")), key=lambda key: key.active_from
+        )
+        over = [
+            key.kid
+            for key, successor in itertools.pairwise(dynamic)
+            if successor.active_from + self._token_lifetime_s + CLOCK_MARGIN_S < now
+        ]
+        if over:
+            await self._store.delete_keys(over)
+            self._keys = {kid: key for kid, key in self._keys.items() if kid not in over}
+
+    # -- at rest ------------------------------------------------------------------------------------
+
+    def _encrypt(self, kid: str, private_key: rsa.RSAPrivateKey) -> bytes:
+        plain = private_key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        nonce = os.urandom(12)
+        return nonce + self._cipher.encrypt(nonce, plain, kid.encode())
+
+    def _decrypt(self, entry: StoredKey) -> SigningKey:
+        sealed = entry.private_key
+        try:
+            plain = self._cipher.decrypt(sealed[:12], sealed[12:], entry.kid.encode())
+        except InvalidTag:
+            raise StoreUnavailableError(
+                f"signing key {entry.kid} was stored under another secret: give this server the secret that "
+                "belongs to its database"
+            ) from None
+        private_key = serialization.load_der_private_key(plain, password=None)
+        if not isinstance(private_key, rsa.RSAPrivateKey):
+            raise StoreUnavailableError(f"signing key {entry.kid} is not an RSA key")
+        return SigningKey(
+            entry.kid, private_key, private_key.public_key(), entry.created_at, entry.active_from
+        )
+
+
+def _created_ms(now: float, newest: SigningKey | None) -> int:
+    """The time for a new key's id, later than the newest key's even within one millisecond."""
+    return max(int(now * 1000), int(newest.kid[2:]) + 1 if newest else 0)
+
+
+def _base64url_integer(number: int) -> str:
+    return encode_base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""What many tests need: a clock that is moved by hand, cheap keys, an engine on a fresh database."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sessions import SessionConfig, Sessions
+from sessions.keys import generate_private_key
+from sessions.store.sqlite import SqliteDatabase
+
+SECRET = b"only for the tests: 0123456789abcdef"
+ISSUER = "http://localhost:8888/auth"
+
+
+class FakeClock:
+    """A clock that stands still until a test moves it. Unix seconds."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self._now = now
+
+    def now(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+
+
+@functools.cache
+def _private_key(number: int) -> rsa.RSAPrivateKey:
+    return generate_private_key()
+
+
+def cheap_keys() -> Callable[[], rsa.RSAPrivateKey]:
+    """A key generator that gives every engine the same first, second, ... key: making one takes long."""
+    numbers = itertools.count()
+    return lambda: _private_key(next(numbers))
+
+
+def session_config(**changes: Any) -> SessionConfig:
+    return SessionConfig(**{"secret": SECRET, "issuer": ISSUER, "access_token_jitter": 0.0, **changes})
+
+
+@asynccontextmanager
+async def running_engine(
+    path: Path, clock: FakeClock, options: dict[str, Any] | None = None, **config: Any
+) -> AsyncIterator[Sessions]:
+    """An engine on the SQLite file `path`, started, and stopped at the end.
+
+    `options` go to Sessions, everything else to SessionConfig.
+    """
+    database = SqliteDatabase(path)
+    await database.open()
+    engine = Sessions(
+        database, session_config(**config), clock=clock, generate_key=cheap_keys(), **(options or {})
+    )
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.stop()
+        await database.close()
