@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import playwright
 import pytest
 
 NPM_FOLDER = Path(__file__).parent / "npm"
@@ -31,6 +32,13 @@ def find_chromium() -> Path | None:
             return Path(found)
     downloads = Path.home() / ".cache" / "ms-playwright"
     return max(downloads.glob("chromium-*/chrome-linux*/chrome"), default=None)
+
+
+def find_playwright() -> Path | None:
+    """The Node.js that Playwright brings along, if it starts: it needs a library that small systems lack."""
+    node = Path(playwright.__file__).parent / "driver" / "node"
+    starts = subprocess.run([node, "--version"], capture_output=True, check=False).returncode == 0
+    return node if starts else None
 
 
 def find_postgres() -> Path | None:
@@ -65,13 +73,14 @@ class Part:
 PARTS = {
     # Without a font Chromium draws pages and screenshots that have no letters.
     "chromium": Part("Chromium or Google Chrome", find_chromium, "chromium fonts-liberation"),
+    "playwright": Part("libatomic, which Playwright needs,", find_playwright, "libatomic1"),
     "postgres": Part("a PostgreSQL server", find_postgres, "postgresql"),
     "npm": Part(f"npm with Node.js {OLDEST_NODE} or newer", find_npm, "nodejs npm"),
 }
 
 
 def require(name: str) -> Path:
-    """Where a part is: a program for "chromium" and "npm", the programs' folder for "postgres".
+    """Where a part is: a program, or for "postgres" the folder of its programs.
 
     Skips the calling test if the part is missing; fails it where CI is set in the environment.
     """

@@ -76,6 +76,7 @@ def complaints() -> Complaints:
 def browser() -> Iterator[Browser]:
     """One Chromium for the whole folder."""
     chromium = require("chromium")
+    require("playwright")
     # For root Chromium does not start with its sandbox on.
     arguments = [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else list(QUIET)
     with sync_playwright() as playwright:
