@@ -1,0 +1,1002 @@
+# SPDX-License-Identifier: MIT
+# ruff: noqa: RUF009 - setting() returns dataclasses.field(), which is what the rule asks for
+"""All that can be set from outside: one frozen dataclass, read once by server.py.
+
+One field of Settings is one setting. Its default, unit, effect and danger stand beside it, and from there
+come the option, the environment variable, `--help` and docs/settings.md (`make docs`). To add a setting, add
+a field; a rule between several settings is one more function in RULES.
+"""
+
+import contextlib
+import difflib
+import ipaddress
+import os
+import re
+import secrets
+import tempfile
+import textwrap
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from itertools import pairwise, zip_longest
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+ENVIRONMENT_PREFIX = "STORMCELLAR_"
+SECRET_MIN_LENGTH = 32  # characters; 192 bits if they are base64url, 128 bits if hexadecimal
+NEW_SECRET = "`python3 -c 'import secrets; print(secrets.token_urlsafe(48))'` prints a good one"
+DAY_S = 24 * 60 * 60
+COOKIE_MAX_AGE_S = 400 * DAY_S  # RFC 6265bis, section 5.5: browsers keep no cookie longer
+LONGEST_S = 3650 * DAY_S  # beyond that a duration is a typing error
+
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """A setting, or several together, cannot be used; the message says what to change.
+
+    Args:
+        message: sentences for the operator. No value of a secret setting is ever in it.
+        names: the settings that it is about, so that load() can add where they come from.
+    """
+
+    def __init__(self, message: str, *names: str) -> None:
+        super().__init__(message)
+        self.names = names
+
+
+class Masked(str):
+    """Text that a repr does not show, be it that of a dict or a traceback's local variables around it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+@dataclass(frozen=True)
+class About:
+    """What is written beside a setting."""
+
+    unit: str  # "-" for none
+    effect: str  # what it does, and when to turn it
+    danger: str  # what goes wrong if it is set badly
+    minimum: int | None
+    maximum: int | None
+    check: Callable[[Any], Any] | None  # returns the value normalised, or raises ValueError("it must ...")
+    secret: bool  # never shown
+    heading: str  # begins a new group in --help and docs/settings.md
+
+
+def setting(
+    default: T,
+    *,
+    unit: str,
+    effect: str,
+    danger: str,
+    minimum: int | None = None,
+    maximum: int | None = None,
+    check: Callable[[T], T] | None = None,
+    secret: bool = False,
+    heading: str = "",
+) -> T:
+    """Declare a field of Settings together with all that is known about it."""
+    about = About(unit, effect, danger, minimum, maximum, check, secret, heading)
+    return field(default=default, repr=not secret, metadata={"about": about})
+
+
+# Checks of one value. A message goes on after "<name> is <value>, but ".
+
+HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*", re.ASCII)
+ENDS_IN_NUMBER = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)", re.ASCII)
+ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?/?", re.ASCII | re.IGNORECASE)
+BASE_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
+SAMPLE_WORDS = ("changeme", "changethis", "replaceme", "yoursecret", "insecure")
+
+
+def normalised_host(host: str) -> str:
+    """Lower-case host name, dotted IPv4 or bracketed IPv6, as browsers write it; ValueError if it is none.
+
+    A name whose last label is a number must be a plain IPv4 address: browsers read 127.1 as 127.0.0.1.
+    Source: WHATWG URL, section 3.5.
+    """
+    host = host.lower()
+    if host.startswith("["):
+        return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+    if ENDS_IN_NUMBER.fullmatch(host):
+        return str(ipaddress.IPv4Address(host))
+    if len(host) > 253 or not HOST_NAME.fullmatch(host):
+        raise ValueError("not a host name")
+    return host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or IP address (IPv6 with or without brackets) can only mean this machine.
+
+    Source: RFC 6761, section 6.3, for localhost and the names below it.
+    """
+    host = host.lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def normalised_origin(url: str) -> str:
+    """Scheme, host and port as a browser's Origin header has them (RFC 6454), else ValueError."""
+    expected = ValueError(
+        "it must be http:// or https://, a host and perhaps a port, without path, query, fragment or user "
+        "name; write it like https://www.example.com (names in other scripts in their xn-- form)"
+    )
+    match = ORIGIN.fullmatch(url)
+    if match is None:
+        raise expected
+    scheme, port = match[1].lower(), int(match[3]) if match[3] else None
+    if port is not None and not 1 <= port <= 65535:
+        raise expected
+    try:
+        host = normalised_host(match[2])
+    except ValueError:
+        raise expected from None
+    default_port = 443 if scheme == "https" else 80
+    return f"{scheme}://{host}" if port in (None, default_port) else f"{scheme}://{host}:{port}"
+
+
+def _host_of(origin: str) -> str:
+    return re.sub(r":\d+$", "", origin.partition("://")[2])
+
+
+def _check_address(address: str) -> str:
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        pass
+    try:
+        return normalised_host(address)
+    except ValueError:
+        raise ValueError(
+            "it must be an IP address or a host name of this machine; "
+            "write 127.0.0.1 for this machine only, 0.0.0.0 for all its IPv4 addresses"
+        ) from None
+
+
+def _check_public_url(url: str) -> str:
+    return normalised_origin(url) if url else ""
+
+
+def _check_database(url: str) -> str:
+    path = url.removeprefix("sqlite:///")
+    if url and (path == url or not path or path.endswith("/") or set(path) & set("?#") or path == ":memory:"):
+        raise ValueError(
+            "it must be empty or the address of an SQLite file without options; "
+            "write sqlite:///folder/file.sqlite3, or sqlite:////folder/file.sqlite3 if the path is absolute"
+        )
+    return url
+
+
+def _check_secret(secret: str) -> str:
+    if secret and len(secret) < SECRET_MIN_LENGTH:
+        raise ValueError(f"it must have at least {SECRET_MIN_LENGTH} characters; {NEW_SECRET}")
+    return Masked(secret)
+
+
+def _looks_like_a_sample(secret: str) -> bool:
+    letters = re.sub(r"[\W_]", "", secret.lower())
+    return len(set(secret)) < 12 or any(word in letters for word in SAMPLE_WORDS)
+
+
+def _check_trusted_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    normalised = tuple(dict.fromkeys(normalised_origin(origin) for origin in origins))
+    for origin in normalised:
+        if origin.startswith("http://") and not is_loopback(_host_of(origin)):
+            raise ValueError(f"each must be https:// unless its host is loopback; write https:// in {origin}")
+    return normalised
+
+
+def _check_cookie_domain(domain: str) -> str:
+    domain = domain.lower().removeprefix(".")
+    if domain and ("." not in domain or not HOST_NAME.fullmatch(domain) or ENDS_IN_NUMBER.fullmatch(domain)):
+        raise ValueError(
+            "it must be empty or a domain name with a dot, not an IP address; "
+            "write example.com to share the cookies among its sub-domains"
+        )
+    return domain
+
+
+def _check_api_base_path(path: str) -> str:
+    path = "/" + path.strip("/") if path.strip("/") else ""
+    if not BASE_PATH.fullmatch(path):
+        raise ValueError(
+            "it must be a path of letters, digits and . _ ~ - between slashes; "
+            "write it like /auth or /api/auth"
+        )
+    return path
+
+
+def _check_site_name(name: str) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= 60:
+        raise ValueError("it must have 1 to 60 characters; choose a name that fits a browser tab")
+    return name
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that can be set from outside, read once by server.py. Durations are in seconds.
+
+    Values are checked and normalised when it is made: each alone, then the RULES between them.
+
+    Raises:
+        SettingsError: a value is wrong, or some do not go together; the message says what to change.
+    """
+
+    port: int = setting(
+        8888,
+        unit="-",
+        minimum=0,
+        maximum=65535,
+        heading="Where it is",
+        effect="The port to listen on. 0 takes any free one, which is meant for tests.",
+        danger="Ports below 1024 need privileges that a web application should not have: use a proxy there.",
+    )
+    address: str = setting(
+        "127.0.0.1",
+        unit="-",
+        check=_check_address,
+        effect="The IP address or host name to listen on. 127.0.0.1 is this machine only, as behind a proxy "
+        "on it; 0.0.0.0 (IPv4) or :: (also IPv6) is the whole network.",
+        danger="Open to the network, the server speaks plain HTTP to whoever connects, past the proxy.",
+    )
+    public_url: str = setting(
+        "",
+        unit="-",
+        check=_check_public_url,
+        effect="What visitors type: scheme, host and port, like https://www.example.com. It alone decides "
+        "the links, the accepted host name, the own origin and whether cookies are Secure. Empty: the "
+        "address it listens on, and any loopback host name is accepted.",
+        danger="If it is not what the browser shows, forms are refused as cross-site and sign-in does not "
+        "last.",
+    )
+    site_name: str = setting(
+        "Stormcellar",
+        unit="-",
+        check=_check_site_name,
+        effect="The name in titles and headings. It is also refused as a password.",
+        danger="A name that people take for another site's helps whoever imitates that site.",
+    )
+    debug: bool = setting(
+        False,
+        unit="-",
+        effect="Developer conveniences: the server restarts itself when a file changes, and errors are "
+        "shown in detail in the terminal. Start-up checks against insecure combinations are relaxed.",
+        danger="Never for the public: it admits cookies over plain HTTP and sample secrets. Together with a "
+        "public https:// address the server does not start.",
+    )
+    data_dir: Path = setting(
+        Path("var"),
+        unit="-",
+        heading="What it keeps",
+        effect="Where the database and the secret are. Relative to the folder the server is started in; "
+        "made on the first run, for its owner only.",
+        danger="Started elsewhere with a relative path, the server makes a new, empty one, and everyone is "
+        "signed out and unknown. On a network file system SQLite's locks do not hold.",
+    )
+    database: str = setting(
+        "",
+        unit="-",
+        check=_check_database,
+        effect="Where users and sessions are stored: sqlite:///relative/path or sqlite:////absolute/path. "
+        "Empty: stormcellar.sqlite3 in data_dir.",
+        danger="Two sites on one file share their users and sessions.",
+    )
+    secret: str = setting(
+        "",
+        unit="-",
+        check=_check_secret,
+        secret=True,
+        effect="What refresh tokens are derived from, together with the database; at least 32 characters. "
+        "Empty: made on the first run and kept in the file `secret` in data_dir. Set it if machines share a "
+        "database or the disk does not last.",
+        danger="Whoever knows it and reads the database can take over every session; changing it signs "
+        "everyone out. On the command line other users of the machine can see it: use the environment or a "
+        "file that only its owner can read.",
+    )
+    trusted_origins: tuple[str, ...] = setting(
+        (),
+        unit="-",
+        check=_check_trusted_origins,
+        heading="Who may call, and with which cookies",
+        effect="Further sites whose pages may send forms and other unsafe requests here, like "
+        "https://app.example.com, separated by commas. Plain http:// is for loopback hosts only.",
+        danger="A page there can do all that its visitor can do here: list only sites that you run yourself.",
+    )
+    cookie_domain: str = setting(
+        "",
+        unit="-",
+        check=_check_cookie_domain,
+        effect="The parent domain whose sub-domains share the session, like example.com. Empty: this host "
+        "only.",
+        danger="Every sub-domain receives the tokens and can overwrite the cookies, so the weakest one "
+        "decides. Browsers drop cookies for a public suffix such as co.uk.",
+    )
+    cookie_same_site: Literal["lax", "strict", "none"] = setting(
+        "lax",
+        unit="-",
+        effect="The SameSite attribute. strict: someone who follows a link from elsewhere first looks "
+        "signed out. none: cookies also travel with requests from other sites; needs an https:// "
+        "public_url.",
+        danger="With none, one of the defences against cross-site requests is gone, and browsers that block "
+        "third-party cookies block these.",
+    )
+    cookie_prefix: bool = setting(
+        False,
+        unit="-",
+        effect="Name the cookies `__Host-...` or, where their path forbids that, `__Secure-...`, so that no "
+        "other host can plant them. Needs an https:// public_url and no cookie_domain.",
+        danger="Turning it on or off signs everyone out, and backends that look for sAccessToken do not "
+        "find it.",
+    )
+    api_base_path: str = setting(
+        "/auth",
+        unit="-",
+        check=_check_api_base_path,
+        heading="Renewing sessions",
+        effect="The path that the JSON endpoints live under, and the refresh cookie is sent to. / is the "
+        "root.",
+        danger="Clients must be told the same path. Changing it strands the refresh cookies of the old one: "
+        "everyone signs in again. At the root the endpoints may collide with pages.",
+    )
+    refresh_mode: Literal["page", "in_place", "detour"] = setting(
+        "page",
+        unit="-",
+        effect="How a page is reached whose access token has expired. page: by a redirect to "
+        "/refresh-session; in_place: the refresh page answers at the page's own address; detour: by "
+        "redirects through the refresh cookie's path, without any script.",
+        danger="page and in_place need a script or one more click; with detour caches and proxies in "
+        "between must pass redirects and Set-Cookie on unchanged.",
+    )
+    access_token_lifetime_s: int = setting(
+        3600,
+        unit="seconds",
+        minimum=1,
+        maximum=LONGEST_S,
+        effect="How long an access token opens pages without a refresh. Shorter means more refreshes.",
+        danger="A stolen token, or one that another backend verifies by itself, is good for that long. "
+        "Under a minute, clocks that differ a little make pages refresh again and again.",
+    )
+    access_token_jitter_percent: int = setting(
+        5,
+        unit="percent",
+        minimum=0,
+        maximum=25,
+        effect="Each access token lives up to so much shorter, at random, so that people who signed in "
+        "together do not refresh together.",
+        danger="With 0 a crowd comes back in the same second, every lifetime again.",
+    )
+    refresh_token_lifetime_s: int = setting(
+        30 * DAY_S,
+        unit="seconds",
+        minimum=1,
+        maximum=COOKIE_MAX_AGE_S,
+        effect="How long someone may stay away and still be signed in; it starts anew at each refresh.",
+        danger="Long: a forgotten browser stays signed in. Short: people sign in more often and pick worse "
+        "passwords.",
+    )
+    session_lifetime_s: int = setting(
+        90 * DAY_S,
+        unit="seconds",
+        minimum=1,
+        maximum=LONGEST_S,
+        effect="How long after signing in a session ends in any case, however active it is.",
+        danger="Long: whoever took a session over unseen keeps it that long.",
+    )
+    refresh_grace_s: int = setting(
+        30,
+        unit="seconds",
+        minimum=0,
+        maximum=300,
+        effect="For how long the previous refresh token gets the same answer again, so that two tabs or a "
+        "lost reply do no harm. Raise it for clients on very slow networks.",
+        danger="0 takes a tab that refreshes just after another one for a thief and signs both out. Long "
+        "gives a thief with an old token that much time.",
+    )
+    signing_key_rotation_s: int = setting(
+        7 * DAY_S,
+        unit="seconds",
+        minimum=1,
+        maximum=LONGEST_S,
+        heading="Keys and checks",
+        effect="How often a new key begins to sign access tokens. At least twice access_token_lifetime_s.",
+        danger="Short: many keys at the JWKS address, and other backends fetch them often. Long: a leaked "
+        "key signs valid tokens for that long.",
+    )
+    use_dynamic_signing_key: bool = setting(
+        True,
+        unit="-",
+        effect="Sign with keys that rotate. Turn it off if something that verifies the tokens can hold one "
+        "fixed key only.",
+        danger="A fixed key never expires by itself: once leaked, it has to be replaced by hand.",
+    )
+    check_database: bool = setting(
+        False,
+        unit="-",
+        effect="Ask the store at every request whether the session still exists, and not only the memory "
+        "that the revocation feed keeps up to date.",
+        danger="One more read per request, and no protected page works while the database does not.",
+    )
+    feed_lost: Literal["serve", "refuse"] = setting(
+        "serve",
+        unit="-",
+        effect="What to do when the revocation feed is lost and the store does not answer either. serve: go "
+        "on verifying tokens; refuse: answer 503 until it is back.",
+        danger="serve: a session revoked elsewhere meanwhile lasts until its access token expires. refuse: "
+        "a broken database takes the protected pages down.",
+    )
+    password_min_length: int = setting(
+        8,
+        unit="characters",
+        minimum=8,
+        maximum=64,
+        heading="Passwords",
+        effect="The shortest password accepted for new ones; those already there go on working. OWASP ASVS "
+        "recommends 15 where nothing else protects the account.",
+        danger="Very long demands end in written notes and patterns.",
+    )
+    password_hash_threads: int = setting(
+        0,
+        unit="threads",
+        minimum=0,
+        maximum=256,
+        effect="How many passwords are hashed at the same time. 0 is one per core; it is never more than "
+        "that.",
+        danger="Each takes tens of megabytes and a whole core while it works: on a small machine, sign-ins "
+        "then slow the pages down.",
+    )
+    password_hash_queue: int = setting(
+        64,
+        unit="passwords",
+        minimum=1,
+        maximum=10_000,
+        effect="How many may wait to be hashed; whoever comes after them is told to try again later.",
+        danger="Long: in a storm of sign-ins all wait until their browsers give up. Short: refusals at "
+        "small peaks.",
+    )
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            object.__setattr__(self, entry.name, _checked(entry, getattr(self, entry.name)))
+        for rule in RULES:
+            rule(self)
+
+    @property
+    def origin(self) -> str | None:
+        """The site's own origin, `https://host[:port]`; None while any loopback host name will do."""
+        return self.public_url or None
+
+    @property
+    def cookie_secure(self) -> bool:
+        """Whether cookies carry Secure: exactly if the public URL is https://."""
+        return self.public_url.startswith("https://")
+
+    @property
+    def is_loopback_only(self) -> bool:
+        """Whether only this machine is meant to reach the site.
+
+        False behind a proxy with a public name, although `address` is loopback there.
+        """
+        return is_loopback(self.address) and (not self.public_url or is_loopback(_host_of(self.public_url)))
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file; relative to the folder the server was started in unless absolute."""
+        if not self.database:
+            return self.data_dir / "stormcellar.sqlite3"
+        return Path(self.database.removeprefix("sqlite:///"))
+
+    @property
+    def password_hash_workers(self) -> int:
+        """Threads that hash passwords: password_hash_threads, but never more than there are cores."""
+        cores = os.cpu_count() or 1
+        return min(self.password_hash_threads or cores, cores)
+
+
+# Rules between settings.
+
+
+def _refuse_if(broken: object, message: str, *names: str) -> None:
+    if broken:
+        raise SettingsError(message, *names)
+
+
+def _lifetimes_are_in_order(settings: Settings) -> None:
+    order = ("access_token_lifetime_s", "refresh_token_lifetime_s", "session_lifetime_s")
+    for shorter, longer in pairwise(order):
+        low, high = getattr(settings, shorter), getattr(settings, longer)
+        _refuse_if(
+            low > high,
+            f"{shorter} is {low} and {longer} is {high}, but the first must not be the longer one. "
+            f"Lower {shorter} or raise {longer}.",
+            shorter,
+            longer,
+        )
+
+
+def _keys_outlive_tokens(settings: Settings) -> None:
+    least = 2 * settings.access_token_lifetime_s
+    _refuse_if(
+        settings.signing_key_rotation_s < least,
+        f"signing_key_rotation_s is {settings.signing_key_rotation_s}, but it must be at least twice "
+        f"access_token_lifetime_s. Raise it to {least} or more, or lower access_token_lifetime_s.",
+        "signing_key_rotation_s",
+        "access_token_lifetime_s",
+    )
+
+
+def _the_public_gets_https_and_no_debug(settings: Settings) -> None:
+    public = settings.public_url and not is_loopback(_host_of(settings.public_url))
+    _refuse_if(
+        public and settings.cookie_secure and settings.debug,
+        f"debug is on and public_url is {settings.public_url}, but debug is never for the public. "
+        "Turn debug off, or use a loopback public_url while developing.",
+        "debug",
+        "public_url",
+    )
+    _refuse_if(
+        public and not settings.cookie_secure and not settings.debug,
+        f"public_url is {settings.public_url}, but it must be https:// outside this machine, because over "
+        "http:// cookies cannot be Secure and anyone on the way can take them. Put a proxy with TLS in front "
+        "and write https:// in public_url; for trials on a closed network, turn debug on.",
+        "public_url",
+        "debug",
+    )
+
+
+def _an_open_address_has_a_public_url(settings: Settings) -> None:
+    _refuse_if(
+        not (is_loopback(settings.address) or settings.public_url or settings.debug),
+        f"address is {settings.address}, which others can reach, and public_url is empty, but the server "
+        "must then know what visitors type. Set public_url to that, or address to 127.0.0.1.",
+        "address",
+        "public_url",
+    )
+
+
+def _a_sample_secret_is_for_debug_only(settings: Settings) -> None:
+    _refuse_if(
+        settings.secret and not settings.debug and _looks_like_a_sample(settings.secret),
+        "secret is set to what looks like a sample (a phrase such as change-me, or fewer than 12 different "
+        "characters), but it must be random while debug is off. Leave it empty and one is made, or set one: "
+        f"{NEW_SECRET}.",
+        "secret",
+        "debug",
+    )
+
+
+def _cookies_fit_the_public_url(settings: Settings) -> None:
+    """Other cookies are dropped by browsers without a word: RFC 6265bis, sections 4.1.2.7, 4.1.3, 5.1.3."""
+    _refuse_if(
+        settings.cookie_same_site == "none" and not settings.cookie_secure,
+        "cookie_same_site is none, but browsers take such cookies over https only. "
+        "Set public_url to an https:// address, or cookie_same_site to lax.",
+        "cookie_same_site",
+        "public_url",
+    )
+    _refuse_if(
+        settings.cookie_prefix and not settings.cookie_secure,
+        "cookie_prefix is on, but browsers take __Host- and __Secure- cookies over https only. "
+        "Set public_url to an https:// address, or turn cookie_prefix off.",
+        "cookie_prefix",
+        "public_url",
+    )
+    _refuse_if(
+        settings.cookie_prefix and settings.cookie_domain,
+        f"cookie_prefix is on and cookie_domain is {settings.cookie_domain}, but a __Host- cookie must "
+        "belong to one host only. Turn cookie_prefix off, or leave cookie_domain empty.",
+        "cookie_prefix",
+        "cookie_domain",
+    )
+    host, domain = _host_of(settings.public_url), settings.cookie_domain
+    _refuse_if(
+        domain and not f".{host}".endswith(f".{domain}"),
+        f"cookie_domain is {domain} and public_url is {settings.public_url or 'empty'}, but the public host "
+        "must be that domain or below it. Set public_url to an address there, or leave cookie_domain empty.",
+        "cookie_domain",
+        "public_url",
+    )
+
+
+NAMES = tuple(entry.name for entry in fields(Settings))
+NAMES_AND_CONFIG = (*NAMES, "config")  # --config names the file, so it cannot stand in it
+RULES: tuple[Callable[[Settings], None], ...] = (
+    _lifetimes_are_in_order,
+    _keys_outlive_tokens,
+    _the_public_gets_https_and_no_debug,
+    _an_open_address_has_a_public_url,
+    _a_sample_secret_is_for_debug_only,
+    _cookies_fit_the_public_url,
+)
+
+
+# From values and text to settings.
+
+
+def _about(entry: Field[Any]) -> About:
+    about: About = entry.metadata["about"]
+    return about
+
+
+def _checked(entry: Field[Any], value: Any) -> Any:
+    """The value of one setting, normalised; SettingsError if it is wrong."""
+    about = _about(entry)
+    if get_origin(entry.type) is Literal and isinstance(value, str):
+        value = value.strip().lower()
+    if not _fits(entry, value):
+        raise SettingsError(
+            f"{_subject(entry, value)}, but it must be {_expected(entry)}. "
+            f"Change it, or leave it out for the default, {_default(entry) or 'empty'}.",
+            entry.name,
+        )
+    try:
+        return about.check(value) if about.check else value
+    except ValueError as error:
+        raise SettingsError(f"{_subject(entry, value)}, but {error}.", entry.name) from None
+
+
+def _fits(entry: Field[Any], value: Any) -> bool:
+    about, kind = _about(entry), entry.type
+    if kind is bool:
+        return isinstance(value, bool)
+    if kind is int:
+        low, high = about.minimum, about.maximum
+        return type(value) is int and (low is None or value >= low) and (high is None or value <= high)
+    if kind is Path:
+        return isinstance(value, Path) and str(value).isprintable()
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    return isinstance(value, str) and value.isprintable()
+
+
+def _expected(entry: Field[Any]) -> str:
+    about, kind = _about(entry), entry.type
+    if kind is bool:
+        return "true or false"
+    if kind is int:
+        return f"a whole number from {about.minimum} to {about.maximum}"
+    if kind is Path:
+        return "a path"
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(get_args(kind))
+    if get_origin(kind) is tuple:
+        return "a list, separated by commas"
+    return "text on one line"
+
+
+def _subject(entry: Field[Any], value: object) -> str:
+    """`port is 99999`; a secret is not shown, nor a user name and password inside a URL."""
+    if _about(entry).secret:
+        return f"{entry.name} is set"
+    shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+    text = re.sub(r"//.*@", "//...@", repr(shown) if isinstance(shown, str) else str(shown))
+    return f"{entry.name} is {text if len(text) <= 100 else text[:100] + '...'}"
+
+
+def _from_text(entry: Field[Any], text: str) -> Any:
+    """The value that the text stands for; if none, the text itself, which _checked then refuses."""
+    kind = entry.type
+    if kind is bool:
+        meaning = {
+            **dict.fromkeys(("true", "yes", "on", "1"), True),
+            **dict.fromkeys(("false", "no", "off", "0"), False),
+        }
+        return meaning.get(text.lower(), text)
+    if kind is int:
+        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
+    if kind is Path:
+        return Path(os.path.expanduser(text)) if text else text
+    if get_origin(kind) is tuple:
+        return tuple(item for item in re.split(r"[,\s]+", text) if item)
+    return text
+
+
+class Given(NamedTuple):
+    """A setting's text, and where it was found: "environment variable STORMCELLAR_PORT"."""
+
+    text: str
+    source: str
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Read the settings: from the command line, then the environment, then the file that --config names.
+
+    Args:
+        argv: the command line without the program's name. `--help` prints help_text() and ends the program.
+        environ: the environment; only names that begin with STORMCELLAR_ are looked at.
+
+    Raises:
+        SettingsError: an unknown name, a wrong value or a bad combination, with where each value comes from.
+        SystemExit: --help was asked for.
+    """
+    if {"-h", "--help"} & set(argv):
+        print(help_text(), end="")
+        raise SystemExit(0)
+    given = {**_from_environment(environ), **_from_arguments(argv)}
+    config = given.pop("config", None)
+    if config and config.text:
+        given = {**_from_file(Path(os.path.expanduser(config.text)), config.source), **given}
+    values = {
+        entry.name: _from_text(entry, given[entry.name].text)
+        for entry in fields(Settings)
+        if entry.name in given
+    }
+    try:
+        return Settings(**values)
+    except SettingsError as error:
+        sources = (f"{name}: {given[name].source if name in given else 'default'}" for name in error.names)
+        raise SettingsError(f"{error} ({'; '.join(sources)})", *error.names) from None
+
+
+def _unknown(source: str, written: str, name: str, spelled: Callable[[str], str]) -> SettingsError:
+    nearest = [near for near in difflib.get_close_matches(name, NAMES_AND_CONFIG, n=1) if near != name]
+    advice = (
+        f"Did you mean {spelled(nearest[0])}?" if nearest else "`python server.py --help` lists them all."
+    )
+    return SettingsError(f"{source} names {written}, but there is no such setting. {advice}")
+
+
+def _from_arguments(argv: Sequence[str]) -> dict[str, Given]:
+    switches = {entry.name for entry in fields(Settings) if entry.type is bool}
+    found: dict[str, Given] = {}
+    words = deque(argv)
+    while words:
+        option, equals, text = words.popleft().partition("=")
+        name = option[2:].replace("-", "_")
+        if not option.startswith("--"):
+            # It may be half of a secret, so it is counted and not shown.
+            raise SettingsError(
+                f"Argument {len(argv) - len(words)} of the command line belongs to no setting, but each must "
+                "be --name=value or --name value, and --name or --no-name to switch. Change or remove it."
+            )
+        if not equals and name in switches:
+            text = "true"
+        elif not equals and name.startswith("no_") and name[3:] in switches:
+            name, text = name[3:], "false"
+        elif name not in NAMES_AND_CONFIG:
+            raise _unknown("The command line", option, name, _option)
+        elif not equals:
+            if not words or words[0].startswith("--"):
+                raise SettingsError(f"{option} has no value, but it needs one. Write {option}=value.", name)
+            text = words.popleft()
+        found[name] = Given(text.strip(), f"command line, {option}")
+    return found
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
+    names = {_variable(name): name for name in NAMES_AND_CONFIG}
+    found: dict[str, Given] = {}
+    for variable, text in environ.items():
+        if variable in names:
+            found[names[variable]] = Given(text.strip(), f"environment variable {variable}")
+        elif variable.startswith(ENVIRONMENT_PREFIX):
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            raise _unknown("The environment", variable, name, _variable)
+    return found
+
+
+def _from_file(path: Path, named_by: str) -> dict[str, Given]:
+    """Lines of `name = value`, the value in double quotes or not; empty lines and # lines are skipped."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(
+            f"The file {path} cannot be read: {reason}. "
+            f"Name a readable file of `name = value` lines, or none. (config: {named_by})"
+        ) from None
+    found: dict[str, Given] = {}
+    for number, line in enumerate(lines, 1):
+        where = f"{number} of {path}"
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        written, equals, text = (part.strip() for part in line.partition("="))
+        name = written.replace("-", "_")
+        if not equals:
+            raise SettingsError(f"Line {where} is no setting. Write name = value, or # before a comment.")
+        if name not in NAMES:
+            raise _unknown(f"Line {where}", written, name, str)
+        if name in found:
+            raise SettingsError(
+                f"Line {where} sets {name} again, but once is enough. Remove one of them.", name
+            )
+        found[name] = Given(_unquoted(text, name, where), f"line {where}")
+    return found
+
+
+def _unquoted(text: str, name: str, where: str) -> str:
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    if re.search(r"\s#", text):
+        raise SettingsError(
+            f"Line {where} has a # in the value of {name}, but comments need a line of their own. "
+            "Move the comment, or put the value into double quotes if the # belongs to it.",
+            name,
+        )
+    return text
+
+
+# The secret and the folder it is kept in.
+
+
+def ensure_data_dir(settings: Settings) -> Path:
+    """Make the data folder for its owner only (0700) unless it is there; SettingsError if that fails."""
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"data_dir is {settings.data_dir}, but that folder cannot be made: {error.strerror}. "
+            "Make it by hand for the user who runs the server, or name another place.",
+            "data_dir",
+        ) from error
+    return settings.data_dir
+
+
+def load_or_create_secret(settings: Settings) -> bytes:
+    """The server's secret: the setting, else the file `secret` in data_dir, made if it is not there.
+
+    Processes that start together end with the same one.
+
+    Returns:
+        At least 32 bytes: the UTF-8 text of the setting, or of the file without surrounding white space, so
+        that the file's content may be moved into the setting.
+
+    Raises:
+        SettingsError: the file cannot be made or read, others may read it, or it is too short or a sample.
+    """
+    if settings.secret:
+        return settings.secret.encode()
+    path = ensure_data_dir(settings) / "secret"
+    try:
+        if not path.exists():
+            _publish_new_secret(path)
+        return _read_secret(path, settings)
+    except OSError as error:
+        raise SettingsError(
+            f"The secret cannot be kept in {path}: {error.strerror}. Let the user who runs the server read "
+            "and write that folder, or set `secret`.",
+            "data_dir",
+            "secret",
+        ) from error
+
+
+def _publish_new_secret(path: Path) -> None:
+    """Write it under another name (O_EXCL, 0600), then link it: none reads a half of it, the first wins."""
+    descriptor, draft = tempfile.mkstemp(prefix=".secret-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(48) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        os.unlink(draft)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # tokens will depend on it, so its name must survive a power failure too
+    finally:
+        os.close(folder)
+
+
+def _read_secret(path: Path, settings: Settings) -> bytes:
+    with path.open("rb") as file:
+        mode = os.fstat(file.fileno()).st_mode & 0o777
+        secret = file.read().strip()
+    if mode & 0o077:
+        raise SettingsError(
+            f"The file {path} has mode {mode:04o}, but only its owner may have access. "
+            f"If nobody else has read it, run `chmod 600 {path}`; else remove it, which signs everyone out, "
+            "and a new one is made.",
+            "data_dir",
+        )
+    text = secret.decode(errors="replace")
+    if len(text) < SECRET_MIN_LENGTH or (_looks_like_a_sample(text) and not settings.debug):
+        raise SettingsError(
+            f"The secret in {path} is too short or a sample, but it must be random and have at least "
+            f"{SECRET_MIN_LENGTH} characters. Remove the file and a new one is made.",
+            "data_dir",
+        )
+    return secret
+
+
+# What is said about the settings: --help and docs/settings.md.
+
+FILE_EXAMPLE = """\
+# a line of its own for each comment
+public_url = https://www.example.com
+access_token_lifetime_s = 900
+trusted_origins = https://app.example.com, https://admin.example.com
+debug = false
+"""
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def _default(entry: Field[Any]) -> str:
+    if isinstance(entry.default, bool):
+        return str(entry.default).lower()
+    return ", ".join(entry.default) if isinstance(entry.default, tuple) else str(entry.default)
+
+
+def help_text() -> str:
+    """What `python server.py --help` prints: name, default and values left, meaning right, 100 columns."""
+    head = [f"  {_option(entry.name)}={_default(entry)}" for entry in fields(Settings)]
+    left = max(map(len, head)) + 2
+    lines = [
+        "Usage: python server.py [--config=FILE] [--name=value ...]",
+        "",
+        "A setting is taken from the first place that has it:",
+        "  1. the command line      --access-token-lifetime-s=900   --debug   --no-debug",
+        "  2. the environment       STORMCELLAR_ACCESS_TOKEN_LIFETIME_S=900",
+        "  3. the file of --config  access_token_lifetime_s = 900   (# begins a line of comment)",
+    ]
+    for entry, name in zip(fields(Settings), head, strict=True):
+        about = _about(entry)
+        if about.heading:
+            lines += ["", about.heading]
+        names = [name, *_wrapped(f"{_expected(entry)} {about.unit.strip('-')}", left - 8, "      ")]
+        text = [*_wrapped(about.effect, 100 - left), *_wrapped(f"Danger: {about.danger}", 100 - left)]
+        rows = zip_longest(names, text, fillvalue="")
+        lines += ["", *(f"{cell:<{left}}{meaning}".rstrip() for cell, meaning in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    return [indent + line for line in textwrap.wrap(text, width, break_on_hyphens=False)]
+
+
+def markdown() -> str:
+    """The page docs/settings.md."""
+    return "\n".join(_markdown_lines()) + "\n"
+
+
+def _markdown_lines() -> Iterator[str]:
+    yield "# Settings"
+    yield ""
+    yield "<!-- Made by `make docs` from settings.py: change it there, not here. -->"
+    yield ""
+    yield "Each setting is taken from the first place that has it: the command line (`--name=value` or"
+    yield "`--name value`; `--debug` and `--no-debug` for what is true or false), then the environment"
+    yield "(`STORMCELLAR_NAME`), then the file that `--config` or `STORMCELLAR_CONFIG` names. Unknown names"
+    yield "and wrong values stop the start and say what to change. The file has lines like these:"
+    yield ""
+    yield "```"
+    yield from FILE_EXAMPLE.splitlines()
+    yield "```"
+    for entry in fields(Settings):
+        about = _about(entry)
+        if about.heading:
+            yield ""
+            yield f"## {about.heading}"
+        yield ""
+        yield f"### `{entry.name}`"
+        yield ""
+        default = f"`{_default(entry)}`" if _default(entry) else "empty"
+        yield f"`{_option(entry.name)}` or `{_variable(entry.name)}`. Default: {default}. Unit: {about.unit}."
+        yield f"Value: {_expected(entry)}."
+        yield ""
+        yield from _wrapped(about.effect, 110)
+        yield ""
+        yield from _wrapped(f"**Danger:** {about.danger}", 110)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
