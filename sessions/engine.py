@@ -270,6 +270,19 @@ class Sessions:
             await self.assert_claims(session, validators)
         return session
 
+    def recognises(self, access_token: str) -> bool:
+        """Whether this has the form of an access token of ours; other services' tokens have not."""
+        unverified = jwt.read(access_token, accepted_versions=("5",))
+        return unverified is not None and unverified.resembles_ours()
+
+    async def handle_of(self, access_token: str) -> str | None:
+        """The session that a genuine access token belongs to, be it expired or revoked; else None."""
+        try:
+            token = self._remembered.get(access_token) or await self._verify(access_token)
+        except TryRefreshTokenError:
+            return None
+        return token.handle if token else None
+
     async def _verify(self, text: str) -> AccessToken | None:
         """Verify a token that is not remembered, and remember it. None if it is not one of ours."""
         unverified = jwt.read(text, accepted_versions=("5",))

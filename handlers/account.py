@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Pages about one's account: sign up, sign in, sign out. They work without script."""
+
+from __future__ import annotations
+
+from accounts import FieldErrors, User, WrongCredentialsError
+from handlers.base import BaseHandler, ProtectedHandler
+from sessions import SessionError, StoreUnavailableError
+
+CLEAR_SPECULATION = '"prefetchCache", "prerenderCache"'
+
+
+class CredentialsHandler(BaseHandler):
+    """What signing in and signing up share: a form with e-mail and password, and the session after it."""
+
+    template: str
+
+    async def get(self) -> None:
+        if self.session is not None:
+            self.see_other(self.redirect_back())
+        else:
+            self._show({}, "")
+
+    async def post(self) -> None:
+        email = self.get_body_argument("email", "")
+        password = self.get_body_argument("password", "", strip=False)
+        try:
+            user = await self.find_user(email, password)
+        except FieldErrors as error:
+            self._show(error.errors, email)
+        except WrongCredentialsError as error:
+            self._show({"": f"{error}."}, email)
+        else:
+            await self.begin_session(user.user_id, method="cookie")
+            self.see_other(self.redirect_back())
+
+    async def find_user(self, email: str, password: str) -> User:
+        raise NotImplementedError
+
+    def _show(self, errors: dict[str, str], email: str) -> None:
+        if errors:
+            self.set_status(422)
+        self.render(self.template, errors=errors, email=email, redirect_back=self.redirect_back())
+
+
+class LoginHandler(CredentialsHandler):
+    """GET and POST /login"""
+
+    public = "people sign in here"
+    template = "account/login.html"
+
+    async def find_user(self, email: str, password: str) -> User:
+        return await self.app.accounts.sign_in(email, password)
+
+
+class SignUpHandler(CredentialsHandler):
+    """GET and POST /signup"""
+
+    public = "people sign up here"
+    template = "account/signup.html"
+
+    async def find_user(self, email: str, password: str) -> User:
+        return await self.app.accounts.sign_up(email, password)
+
+
+class SignOutHandler(ProtectedHandler):
+    """POST /signout: end this session, and drop the pages that the browser fetched ahead of time."""
+
+    async def post(self) -> None:
+        await self.session.revoke()
+        self._go()
+
+    def answer_document(self, error: SessionError) -> None:
+        if self._is_worth_a_refresh(error) and not isinstance(error, StoreUnavailableError):
+            super().answer_document(error)  # renew, come back here, then revoke
+        else:
+            self.transfer.clear()
+            self._go()
+
+    def _go(self) -> None:
+        self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
+        self.see_other("/")

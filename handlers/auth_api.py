@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: MIT
+"""The JSON endpoints that frontend SDKs call, and the way round them for browsers without script.
+
+Business answers are HTTP 200 with a `status`; 401 always means the session (clients then refresh).
+Source: SuperTokens' frontend driver interface (FDI), EmailPassword, Session and JWT recipes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any, cast
+
+from tornado.web import HTTPError
+
+from accounts import FieldErrors, User, WrongCredentialsError
+from handlers.base import BaseHandler, ProtectedAPIHandler
+from handlers.caller import is_speculative
+from handlers.transfer import Method
+from sessions import Session, SessionError, StoreUnavailableError, UnauthorisedError
+
+ROUNDS_COOKIE = "sRefreshRounds"
+ROUNDS_WINDOW_S = 20
+MAX_ROUNDS = 3
+
+
+class APIHandler(BaseHandler):
+    """A JSON endpoint for everybody. It looks at a session only where it says so."""
+
+    speaks_json = True
+
+    async def get_session(self) -> Session | None:
+        return None
+
+    def json_body(self) -> dict[str, Any]:
+        """The request's JSON object.
+
+        Raises:
+            BadRequest: it is none.
+        """
+        try:
+            body = json.loads(self.request.body or b"{}")
+        except (ValueError, RecursionError):
+            raise BadRequest("The body must be JSON") from None
+        if not isinstance(body, dict):
+            raise BadRequest("The body must be a JSON object")
+        return cast(dict[str, Any], body)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        if isinstance(error, BadRequest):
+            self.set_status(400)
+            self.finish({"message": error.log_message})
+        else:
+            super().write_error(status_code, **kwargs)
+
+
+class BadRequest(HTTPError):
+    """400 with a sentence for the developer of a client."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message)
+
+
+class CredentialsAPIHandler(APIHandler):
+    """What POST /signup and POST /signin share."""
+
+    async def post(self) -> None:
+        fields = form_fields(self.json_body(), ("email", "password"))
+        missing = {name: "Field is not optional" for name in ("email", "password") if not fields.get(name)}
+        try:
+            if missing:
+                raise FieldErrors(missing)
+            user = await self.find_user(fields["email"], fields["password"])
+        except FieldErrors as error:
+            self.finish(field_error(error))
+        except WrongCredentialsError:
+            self.finish({"status": "WRONG_CREDENTIALS_ERROR"})
+        else:
+            await self.begin_session(user.user_id, method=self.method_for_new_session())
+            self.finish({"status": "OK", "user": user_as_json(user)})
+
+    async def find_user(self, email: str, password: str) -> User:
+        raise NotImplementedError
+
+    def method_for_new_session(self) -> Method:
+        """Cookies for those who ask for them; headers for the rest, who may not keep cookies."""
+        asked = self.request.headers.get("st-auth-mode", "").lower()
+        return "cookie" if asked == "cookie" else "header"
+
+
+class SignUpAPIHandler(CredentialsAPIHandler):
+    """POST {base}/signup"""
+
+    public = "people sign up here"
+
+    async def find_user(self, email: str, password: str) -> User:
+        return await self.app.accounts.sign_up(email, password)
+
+
+class SignInAPIHandler(CredentialsAPIHandler):
+    """POST {base}/signin"""
+
+    public = "people sign in here"
+
+    async def find_user(self, email: str, password: str) -> User:
+        return await self.app.accounts.sign_in(email, password)
+
+
+class SignOutAPIHandler(ProtectedAPIHandler):
+    """POST {base}/signout: end this session."""
+
+    async def override_global_claim_validators(self, *_: Any) -> list[Any]:
+        return []  # whoever may not use the site may still leave it
+
+    async def post(self) -> None:
+        await self.session.revoke()
+        self.set_header("Clear-Site-Data", '"prefetchCache", "prerenderCache"')
+        self.finish({"status": "OK"})
+
+
+class RefreshHandler(APIHandler):
+    """POST {base}/session/refresh: new tokens for a refresh token, which comes to this path only."""
+
+    public = "takes a refresh token instead of a session"
+
+    async def post(self) -> None:
+        await self.refresh()
+        self.finish({})
+
+    async def refresh(self) -> None:
+        """Exchange the refresh token that came, and attach the new tokens.
+
+        Raises:
+            UnauthorisedError: there is none, or its session is over; the client's tokens are cleared.
+        """
+        bearer = self.transfer.bearer_token()
+        token = bearer or self.transfer.cookie(self.app.jar.refresh)
+        method: Method = "header" if bearer else "cookie"
+        try:
+            if token is None:
+                raise UnauthorisedError("no refresh token")
+            session = await self.app.sessions.refresh_session(
+                token,
+                anti_csrf_token=self.request.headers.get("anti-csrf"),
+                disable_anti_csrf=method == "header",
+            )
+        except UnauthorisedError:
+            self.transfer.clear()
+            raise
+        if method == "header" and self.transfer.cookie(self.app.jar.refresh):
+            self.transfer.clear("cookie")
+        assert session.new_tokens is not None  # noqa: S101 - a refresh always makes them
+        self.transfer.attach(session.new_tokens, method)
+
+
+class RefreshReturnHandler(RefreshHandler):
+    """{base}/session/refresh/return?redirectBack=: the same without script, then straight back.
+
+    It lies under the refresh cookie's path, so the browser brings the refresh token. GET returns by 303,
+    every other method by 307, which keeps method and body: a form that was sent a moment too late
+    arrives complete (RFC 9110, sections 15.4.4 and 15.4.8).
+    """
+
+    public = "takes a refresh token instead of a session"
+    speaks_json = False
+
+    async def head(self) -> None:
+        await self.go_round()
+
+    async def get(self) -> None:
+        await self.go_round()
+
+    async def post(self) -> None:
+        await self.go_round()
+
+    async def put(self) -> None:
+        await self.go_round()
+
+    async def patch(self) -> None:
+        await self.go_round()
+
+    async def delete(self) -> None:
+        await self.go_round()
+
+    async def go_round(self) -> None:
+        back = self.redirect_back()
+        if is_speculative(self.request):
+            self.answer_speculation()
+            return
+        if not await self._has_session():
+            if self._count_round(back) > MAX_ROUNDS:
+                self.see_other("/refresh-session/stopped", reason="loop", redirectBack=back)
+                return
+            await self.refresh()
+        self.redirect(back, status=303 if self.request.method in ("GET", "HEAD") else 307)
+
+    async def _has_session(self) -> bool:
+        """Whether the visitor's access token is good by now: another tab was faster."""
+        try:
+            return await super(APIHandler, self).get_session() is not None
+        except StoreUnavailableError:
+            raise
+        except SessionError:
+            return False
+
+    def _count_round(self, back: str) -> int:
+        """How often within seconds this browser was sent here for the same page, this time included."""
+        name = hashlib.sha256(back.encode()).hexdigest()[:8]
+        rounds = dict(part.split(":") for part in self._rounds() if part.count(":") == 1)
+        known = rounds.get(name, "0")
+        count = (int(known) if known.isdecimal() and len(known) < 4 else 0) + 1
+        rounds = {**dict(list(rounds.items())[-7:]), name: str(count)}
+        value = ".".join(f"{key}:{number}" for key, number in rounds.items())
+        path = f"{self.app.options.api_base_path}/session/refresh"
+        self.set_cookie(
+            ROUNDS_COOKIE,
+            value,
+            path=path,
+            expires=time.time() + ROUNDS_WINDOW_S,
+            httponly=True,
+            samesite="Lax",
+            secure=self.app.options.cookie_secure,
+        )
+        return count
+
+    def _rounds(self) -> list[str]:
+        return (self.transfer.cookie(ROUNDS_COOKIE) or "").strip('"').split(".")
+
+    def answer_document(self, error: SessionError) -> None:
+        """The session is over: the tokens are cleared, sign in anew."""
+        self.see_other("/login", redirectBack=self.redirect_back())
+
+
+class JWKSHandler(APIHandler):
+    """GET {base}/jwt/jwks.json: the public keys, for whoever verifies our access tokens (RFC 7517)."""
+
+    public = "public keys are public"
+
+    async def get(self) -> None:
+        keys = self.app.sessions.keys
+        self.set_header("Access-Control-Allow-Origin", "*")
+        self.set_header("Cache-Control", f"max-age={keys.next_change_s()}, must-revalidate")
+        self.finish(keys.jwks())
+
+
+# -- bodies -----------------------------------------------------------------------------------------
+
+
+def form_fields(body: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
+    """The `formFields` of a body, by id.
+
+    Raises:
+        BadRequest: they do not have the form that clients send.
+    """
+    if "formFields" not in body:
+        raise BadRequest("Missing input param: formFields")
+    items = body["formFields"]
+    if not isinstance(items, list):
+        raise BadRequest("formFields must be an array")
+    fields: dict[str, str] = {}
+    for item in items:
+        if not isinstance(item, dict):
+            raise BadRequest("All elements of formFields must be an object")
+        if not isinstance(item.get("id"), str) or "value" not in item:
+            raise BadRequest("All elements of formFields must contain an 'id' and 'value' field")
+        if not isinstance(item["value"], str):
+            raise BadRequest(f"{item['id']} value must be a string")
+        fields[item["id"]] = item["value"]
+    if len(items) > len(names) or not set(fields) <= set(names):
+        raise BadRequest("Are you sending too many formFields?")
+    return fields
+
+
+def field_error(error: FieldErrors) -> dict[str, Any]:
+    fields = [{"id": name, "error": message} for name, message in error.errors.items()]
+    return {"status": "FIELD_ERROR", "formFields": fields}
+
+
+def user_as_json(user: User) -> dict[str, Any]:
+    """The user object of FDI 3.0 and later; times are Unix milliseconds."""
+    shared = {"tenantIds": ["public"], "timeJoined": user.created_at_ms}
+    return {
+        "id": user.user_id,
+        "isPrimaryUser": False,
+        **shared,
+        "emails": [user.email],
+        "phoneNumbers": [],
+        "thirdParty": [],
+        "webauthn": {"credentialIds": []},
+        "loginMethods": [
+            {
+                "recipeId": "emailpassword",
+                "recipeUserId": user.user_id,
+                **shared,
+                "email": user.email,
+                "verified": user.email_verified,
+            }
+        ],
+    }

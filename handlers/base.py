@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: MIT
+"""The handlers to inherit from. A request meets, in this order:
+
+    prepare()      is the host ours, and does an unsafe request come from our own pages?
+                   whose session is it? `self.session`, or None
+    get(), post()  the page's own code
+    write_error()  the one place that turns an error into a page, a redirect or JSON
+    flush()        tokens that changed on the way are written into the headers
+
+Choose one:
+
+    ProtectedHandler      pages for people who are signed in
+    ProtectedAPIHandler   JSON for scripts and apps; 401 and 403 as SuperTokens' clients expect them
+    BaseHandler           everybody; it must say why: `public = "..."`
+
+A class narrows what it accepts by `check_database = True`, or by overriding
+`override_global_claim_validators`.
+"""
+
+from __future__ import annotations
+
+import http
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+from tornado.web import HTTPError, RequestHandler
+
+from accounts import TooBusyError
+from handlers.caller import (
+    SAFE_METHODS,
+    is_htmx,
+    is_loopback_name,
+    is_same_site,
+    is_speculative,
+    wants_document,
+)
+from handlers.return_address import return_address
+from handlers.transfer import Method, Transfer
+from sessions import (
+    ClaimValidator,
+    InvalidClaimsError,
+    Session,
+    SessionError,
+    StoreUnavailableError,
+    TryRefreshTokenError,
+    UnauthorisedError,
+)
+
+if TYPE_CHECKING:
+    from server import Application
+
+log = logging.getLogger("stormcellar.web")
+
+MESSAGES = {
+    400: "The server could not understand this request.",
+    403: "This request is not allowed.",
+    404: "There is no page at this address.",
+    405: "This address does not take this kind of request.",
+    413: "That is more than this address takes.",
+    503: "The server is too busy or being looked after. Please try again in a moment.",
+}
+OUR_FAULT = "Something went wrong on our side. It has been noted."
+
+
+class BaseHandler(RequestHandler):
+    """A handler for everybody. `self.session` is the visitor's session, or None."""
+
+    public: ClassVar[str] = ""
+    """Why this handler is open to everybody. The application does not start while it is empty."""
+
+    check_database: ClassVar[bool | None] = None
+    """Ask the store on each request whether the session is there; None: as the settings say."""
+
+    session_required: ClassVar[bool] = False
+
+    speaks_json: ClassVar[bool] = False
+    """Whether callers read JSON, errors included, whatever they say they accept."""
+
+    session: Session | None
+
+    # -- before -------------------------------------------------------------------------------------
+
+    def initialize(self) -> None:
+        self.session = None
+        self.transfer = Transfer(self.app.jar, self.request)
+        self.arrived_by: Method = "cookie"
+        self.request_id = secrets.token_hex(6)
+
+    @property
+    def app(self) -> Application:
+        return cast("Application", self.application)
+
+    async def prepare(self) -> None:
+        if not self.app.started:
+            await self.app.start()
+        self.check_host()
+        if self.request.method not in SAFE_METHODS:
+            self.check_cross_site()
+        self.session = await self.get_session()
+
+    def check_host(self) -> None:
+        """Refuse requests for other names (DNS rebinding); nothing is ever derived from the name sent."""
+        host = self.request.host
+        if host.lower() != self.app.public_host and not is_loopback_name(host):
+            raise HTTPError(400, "unknown host %r", host)
+
+    def check_cross_site(self) -> None:
+        """Refuse unsafe requests that other sites' pages send (OWASP ASVS 5.0, 3.5)."""
+        own_origin = self.app.options.origin or f"http://{self.request.host}"
+        if not is_same_site(self.request, own_origin, self.app.options.trusted_origins):
+            raise HTTPError(403, "cross-site request from %r", self.request.headers.get("Origin"))
+
+    async def get_session(self) -> Session | None:
+        """This request's session. Raises the engine's errors; `write_error` answers them."""
+        token = self._access_token()
+        try:
+            return await self.app.sessions.get_session(
+                token,
+                anti_csrf_token=self.request.headers.get("anti-csrf"),
+                anti_csrf_check=self.request.method != "GET" and self.arrived_by == "cookie",
+                session_required=self.session_required,
+                check_database=self.check_database,
+                override_global_claim_validators=self.override_global_claim_validators,
+            )
+        except (TryRefreshTokenError, UnauthorisedError):
+            if self.session_required or self.may_renew():
+                raise
+            return None
+
+    def may_renew(self) -> bool:
+        """Whether a visitor of this public page should come by way of a renewal: pages do know who looks."""
+        return self.wants_page() and self.transfer.may_refresh()
+
+    def wants_page(self) -> bool:
+        return not self.speaks_json and wants_document(self.request)
+
+    async def override_global_claim_validators(
+        self, validators: Sequence[ClaimValidator], session: Session
+    ) -> Sequence[ClaimValidator]:
+        """Which claim validators hold here; `validators` are those that hold everywhere."""
+        return validators
+
+    def _access_token(self) -> str | None:
+        bearer = self.transfer.bearer_token()
+        if bearer is not None and self.app.sessions.recognises(bearer):
+            self.arrived_by = "header"
+            return bearer
+        found = self.transfer.cookies(self.app.jar.access)
+        if len(found) > 1:
+            raise TryRefreshTokenError("two access tokens came, from cookies of two domains or paths")
+        return found[0] if found else None
+
+    async def begin_session(self, user_id: str, *, method: Method) -> Session:
+        """Sign somebody in. The session that this browser had before, whoever's it was, ends."""
+        sessions = self.app.sessions
+        earlier = self.transfer.cookie(self.app.jar.access), self.transfer.bearer_token()
+        session = await sessions.create_new_session(user_id, disable_anti_csrf=method == "header")
+        for token in filter(None, earlier):
+            handle = await sessions.handle_of(token)
+            if handle is not None:
+                await sessions.revoke_session(handle, reason="signed in again")
+        if earlier[method == "cookie"] is not None:
+            self.transfer.clear("header" if method == "cookie" else "cookie")
+        self.session, self.arrived_by = session, method
+        return session
+
+    # -- pages --------------------------------------------------------------------------------------
+
+    def set_default_headers(self) -> None:
+        for name, value in self.app.default_headers:
+            self.set_header(name, value)
+        self.clear_header("Server")
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        options = self.app.options
+        return {
+            **super().get_template_namespace(),
+            "session": self.session,
+            "site_name": options.site_name,
+            "api_base_path": options.api_base_path,
+            "debug": options.debug,
+            "now_s": self.app.sessions.clock.now(),
+        }
+
+    def compute_etag(self) -> None:
+        """None: what must not be stored needs no validator (RFC 9111, section 5.2.2.5)."""
+
+    def redirect_back(self) -> str:
+        """Where the visitor wanted to go, if that is a path of this site; else the dashboard."""
+        return return_address(self.get_argument("redirectBack", None))
+
+    def see_other(self, path: str, **query: str) -> None:
+        """303: go there with GET."""
+        self.redirect(path + ("?" + urlencode(query, safe="/") if query else ""), status=303)
+
+    # -- after --------------------------------------------------------------------------------------
+
+    def flush(self, include_footers: bool = False) -> Any:
+        if not self._headers_written:
+            self._write_token_changes()
+        return super().flush(include_footers)
+
+    def _write_token_changes(self) -> None:
+        if self.session is not None:
+            if self.session.revoked:
+                self.transfer.clear(self.arrived_by)
+            elif self.session.new_tokens is not None:
+                self.transfer.attach(self.session.new_tokens, self.arrived_by)
+        self.transfer.write(self._headers)
+
+    # -- errors -------------------------------------------------------------------------------------
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        if isinstance(error, SessionError):
+            self.set_status(error.status_hint)
+            self.answer_session_error(error)
+        elif isinstance(error, TooBusyError):
+            self.answer_later(error.retry_after_s)
+        elif status_code == 401:  # clients would take it for an expired token, and refresh for ever
+            log.error("%s answered 401; that is the session's alone, so it became 403", self.request.path)
+            self.write_failure(403)
+        else:
+            self.write_failure(status_code)
+
+    def answer_session_error(self, error: SessionError) -> None:
+        """Turn an error of the engine into an answer."""
+        if isinstance(error, StoreUnavailableError):
+            self.answer_later(error.retry_after_s)
+        elif isinstance(error, InvalidClaimsError):
+            self.answer_invalid_claims(error)
+        elif self.speaks_json:
+            self.answer_json(error)
+        elif is_speculative(self.request):
+            self.answer_speculation()
+        elif is_htmx(self.request):
+            self.answer_htmx(error)
+        elif wants_document(self.request):
+            self.answer_document(error)
+        else:
+            self.answer_json(error)
+
+    def answer_json(self, error: SessionError) -> None:
+        """401 as SuperTokens' clients expect it: they refresh, then repeat the request."""
+        self.finish({"message": error.message})
+
+    def answer_speculation(self) -> None:
+        """Nothing that was fetched ahead of time renews, ends or begins a session: the click will."""
+        self.set_status(503)
+        self.finish()
+
+    def answer_htmx(self, error: SessionError) -> None:
+        """htmx would paint a redirected page into its widget; this header makes it change the page."""
+        current = urlsplit(self.request.headers.get("HX-Current-URL", ""))
+        back = return_address(current.path + ("?" + current.query if current.query else ""))
+        path = "/refresh-session" if self._is_worth_a_refresh(error) else "/login"
+        self.set_header("HX-Redirect", f"{path}?{urlencode({'redirectBack': back}, safe='/')}")
+        self.answer_json(error)
+
+    def answer_document(self, error: SessionError) -> None:
+        """Send a person to where the session is renewed, or to where one begins."""
+        if not self._is_worth_a_refresh(error):
+            self.see_other("/login", redirectBack=self._this_address())
+        elif self.request.method not in ("GET", "HEAD"):
+            self.redirect(self._detour(), status=307)  # method and body go along
+        elif self.app.options.refresh_mode == "detour":
+            self.redirect(self._detour(), status=303)
+        elif self.app.options.refresh_mode == "in_place":
+            self.render_refresh_page(in_place=True)
+        else:
+            back = quote(self._this_address(), safe="/")
+            self.redirect(f"/refresh-session?redirectBack={back}", status=302)
+
+    def _is_worth_a_refresh(self, error: SessionError) -> bool:
+        """Guests and crawlers never meet the refresh page: they hold nothing that it could renew."""
+        return self.transfer.may_refresh() or isinstance(error, TryRefreshTokenError)
+
+    def _detour(self) -> str:
+        back = quote(self._this_address(), safe="/")
+        return f"{self.app.options.api_base_path}/session/refresh/return?redirectBack={back}"
+
+    def _this_address(self) -> str:
+        return return_address(self.request.uri)
+
+    def render_refresh_page(self, *, in_place: bool) -> None:
+        back = self._this_address() if in_place else self.redirect_back()
+        self.session = None  # the page is the same for everybody
+        self.render("refresh_session.html", redirect_back=back, in_place=in_place)
+
+    def answer_invalid_claims(self, error: InvalidClaimsError) -> None:
+        """403: signed in, but not allowed to be here. A page may say more, or lead somewhere else."""
+        if self.wants_page():
+            self.render("forbidden.html", claims=[item["id"] for item in error.payload])
+        else:
+            self.finish({"message": error.message, "claimValidationErrors": error.payload})
+
+    def answer_later(self, retry_after_s: int) -> None:
+        self.set_header("Retry-After", str(retry_after_s))
+        self.write_failure(503)
+
+    def write_failure(self, status: int) -> None:
+        """The page, or the JSON, of an error that has nothing to do with the session."""
+        self.set_status(status)
+        message = MESSAGES.get(status, OUR_FAULT)
+        self.set_header("X-Request-Id", self.request_id)
+        if status >= 500:
+            log.error("request %s failed with %d", self.request_id, status)
+        if self.wants_page():
+            title = http.HTTPStatus(status).phrase
+            self.render("error.html", status=status, title=title, message=message, request_id=self.request_id)
+        else:
+            self.finish({"message": message, "requestId": self.request_id})
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        if isinstance(value, StoreUnavailableError | TooBusyError):
+            log.warning("%s %s: %s", self.request.method, self.request.path, value)
+        elif isinstance(value, SessionError):
+            log.info("%s %s: %s (%s)", self.request.method, self.request.path, value.message, value)
+        else:
+            super().log_exception(typ, value, tb)
+
+
+class ProtectedHandler(BaseHandler):
+    """A page for people who are signed in: `self.session` is always there.
+
+    Whoever is not signed in is sent to where the session is renewed, or to sign in, and then back here.
+    A form that was sent with an expired token makes the same detour and arrives complete.
+    """
+
+    session_required = True
+    session: Session
+
+
+class ProtectedAPIHandler(ProtectedHandler):
+    """JSON for callers who are signed in. SuperTokens' clients act on its 401 and 403 by themselves."""
+
+    speaks_json = True
+
+    def answer_json(self, error: SessionError) -> None:
+        if isinstance(error, UnauthorisedError) and error.clear_tokens:
+            self.transfer.clear()
+        super().answer_json(error)

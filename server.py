@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""Start here: read the settings, build the application, listen.
+
+python server.py --help      every setting
+python server.py --routes    every route, and who may use it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import tornado.autoreload
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application as TornadoApplication
+
+import settings as configuration
+from accounts import PasswordHasher, Users
+from handlers.access_log import log_request
+from handlers.headers import default_headers
+from handlers.pages import NotFoundHandler
+from handlers.routes import check_access, describe, routes
+from handlers.transfer import CookieJar
+from sessions import Clock, SessionConfig, Sessions, StoreUnavailableError, SystemClock
+from sessions.store.sqlite import SqliteDatabase
+from settings import Settings, SettingsError
+
+log = logging.getLogger("stormcellar")
+
+HERE = Path(__file__).parent
+MAX_BODY_BYTES = 10 * 1024 * 1024
+BODY_TIMEOUT_S = 30
+IDLE_TIMEOUT_S = 75
+
+
+class Application(TornadoApplication):
+    """The web application with what its handlers work with. Several may live in one process.
+
+    Attributes:
+        options: the Settings it was made from (Tornado's own dictionary is `settings`).
+        sessions: the session engine.
+        accounts: the users.
+    """
+
+    def __init__(self, options: Settings, *, clock: Clock | None = None, **engine_options: Any) -> None:
+        self.options = options
+        self.jar = CookieJar(options)
+        self.default_headers = default_headers(options)
+        self.public_host = urlsplit(options.origin).netloc if options.origin else ""
+        clock = clock or SystemClock()
+        configuration.ensure_data_dir(options)
+        self.database = SqliteDatabase(options.database_path)
+        self.hasher = PasswordHasher(options.password_hash_workers, options.password_hash_queue)
+        self.sessions = Sessions(self.database, session_config(options), clock=clock, **engine_options)
+        self.accounts = Users(
+            self.database,
+            self.hasher,
+            clock=clock,
+            password_min_length=options.password_min_length,
+            site_name=options.site_name,
+        )
+        self.started = False
+        self._starting = asyncio.Lock()
+        table = routes(options)
+        check_access(table)
+        super().__init__(
+            table,
+            default_handler_class=NotFoundHandler,
+            template_path=str(HERE / "templates"),
+            static_path=str(HERE / "static"),
+            log_function=log_request,
+            compiled_template_cache=not options.debug,
+            static_hash_cache=not options.debug,
+        )
+
+    async def start(self) -> None:
+        """Open the database and what lives in it. Handlers call this too, so tests need not."""
+        async with self._starting:
+            if not self.started:
+                await self.database.open()
+                await self.sessions.start()
+                await self.accounts.open()
+                self.started = True
+
+    async def stop(self) -> None:
+        """Finish what was begun and let go of every thread and file."""
+        if self.started:
+            self.started = False
+            await self.sessions.stop()
+            await self.database.close()
+        self.hasher.close()
+
+
+def make_app(options: Settings, **more: Any) -> Application:
+    """The Tornado application for these settings; `more` goes to Application."""
+    return Application(options, **more)
+
+
+def session_config(options: Settings) -> SessionConfig:
+    """What the engine needs of the settings."""
+    origin = options.origin or f"http://localhost:{options.port}"
+    return SessionConfig(
+        secret=configuration.load_or_create_secret(options),
+        issuer=origin + options.api_base_path,
+        access_token_lifetime_s=options.access_token_lifetime_s,
+        access_token_jitter=options.access_token_jitter_percent / 100,
+        refresh_token_lifetime_s=options.refresh_token_lifetime_s,
+        session_lifetime_s=options.session_lifetime_s,
+        refresh_grace_s=options.refresh_grace_s,
+        use_dynamic_signing_key=options.use_dynamic_signing_key,
+        signing_key_rotation_s=options.signing_key_rotation_s,
+        check_database=options.check_database,
+        feed_lost=options.feed_lost,
+    )
+
+
+async def serve(options: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    application = make_app(options)
+    await application.start()
+    sockets = listen(options)
+    server = HTTPServer(
+        application,
+        max_body_size=MAX_BODY_BYTES,
+        body_timeout=BODY_TIMEOUT_S,
+        idle_connection_timeout=IDLE_TIMEOUT_S,
+    )
+    server.add_sockets(sockets)
+    announce(options, sockets[0].getsockname()[1])
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if options.debug:
+        watch_files()
+    await stop.wait()
+    server.stop()
+    await server.close_all_connections()
+    await application.stop()
+
+
+def listen(options: Settings) -> list[socket.socket]:
+    try:
+        return bind_sockets(options.port, options.address)
+    except OSError as error:
+        raise SettingsError(
+            f"it cannot listen on {options.address} port {options.port} ({error.strerror}); stop what listens "
+            "there, or choose another with --port or --address"
+        ) from None
+
+
+def announce(options: Settings, port: int) -> None:
+    """One address, where the data is, and how to stop."""
+    host = f"[{options.address}]" if ":" in options.address else options.address
+    address = options.origin or f"http://{'localhost' if options.is_loopback_only else host}:{port}"
+    print(f"{options.site_name} is at {address}", flush=True)
+    if options.origin:
+        print(f"It listens on http://{host}:{port}", flush=True)
+    print(f"Its data is in {options.data_dir.resolve()}", flush=True)
+    print("Ctrl+C stops it.", flush=True)
+
+
+def watch_files() -> None:
+    """Restart when the code changes, or a page of it."""
+    for folder in ("templates", "static"):
+        for path in (HERE / folder).rglob("*"):
+            tornado.autoreload.watch(str(path))
+    tornado.autoreload.start()
+
+
+def main() -> None:
+    """The command line."""
+    arguments = sys.argv[1:]
+    show_routes = "--routes" in arguments
+    try:
+        options = configuration.load([a for a in arguments if a != "--routes"], os.environ)
+        if show_routes:
+            print(describe(routes(options)))
+            return
+        logging.basicConfig(
+            level=logging.DEBUG if options.debug else logging.INFO,
+            format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        )
+        asyncio.run(serve(options))
+    except (SettingsError, StoreUnavailableError, OSError) as error:
+        sys.exit(f"Stormcellar does not start: {error}")
+
+
+if __name__ == "__main__":
+    main()
