@@ -11,11 +11,20 @@ So the browser lives for this folder only, and no test here may run a loop of it
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, WebError, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Error,
+    Page,
+    WebError,
+    sync_playwright,
+)
 
 from tests.parts import axe_source, require
 from tests.serving import ServerProcess
@@ -66,6 +75,13 @@ class Complaints:
         self.heard.append(f"uncaught: {web_error.error}")
 
 
+def hear_out(context: BrowserContext) -> None:
+    """Wait for what scripts of open pages still have to say: an unhandled rejection comes a turn later."""
+    for page in context.pages:
+        with suppress(Error):  # a page that is just leaving has no more to say
+            page.evaluate("() => new Promise(done => setTimeout(done))")
+
+
 @pytest.fixture
 def complaints() -> Complaints:
     """To be told of errors that a test means to cause: `complaints.allow(r"status of 401")`."""
@@ -92,17 +108,19 @@ def new_context(
     start_server: object,  # set up first, so that no page outlives its server and complains of that
 ) -> Iterator[Callable[..., BrowserContext]]:
     """Makes a browser that knows nothing yet, such as `new_context(color_scheme="dark")`."""
-    contexts: list[BrowserContext] = []
+    contexts: list[tuple[BrowserContext, bool]] = []
 
     def make(**options: Any) -> BrowserContext:
         context = browser.new_context(**options)
         context.set_default_timeout(PATIENCE_MS)
         complaints.watch(context)
-        contexts.append(context)
+        contexts.append((context, options.get("java_script_enabled", True)))
         return context
 
     yield make
-    for context in contexts:
+    for context, has_scripts in contexts:
+        if has_scripts:  # else what hear_out waits for never comes
+            hear_out(context)
         context.close()
     assert complaints.unexpected() == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.browser.conftest import Complaints
+from tests.browser.conftest import Complaints, hear_out
 from tests.serving import ServerProcess
 
 STRICT = "default-src 'none'; script-src 'self'; style-src 'self'; object-src 'none'; base-uri 'none'"
@@ -45,7 +45,7 @@ def test_a_script_that_fails_or_complains_is_heard(
 ) -> None:
     show(context, "<script src=/page.js></script>", script)
     context.new_page().goto("http://page.test/")
-    context.close()
+    hear_out(context)
     (heard,) = forgive(complaints)
     assert complaint in heard
 
@@ -64,7 +64,7 @@ def test_a_violation_of_the_csp_is_heard(context: BrowserContext, complaints: Co
     page = context.new_page()
     page.goto("http://page.test/")
     title = page.title()
-    context.close()
+    hear_out(context)
     assert title == "A page"
     assert any("Content Security Policy" in heard for heard in forgive(complaints))
 
@@ -80,7 +80,7 @@ def test_a_tab_opened_by_a_page_is_heard_too(context: BrowserContext, complaints
     with context.expect_page() as second:
         page.get_by_role("link").click()
     second.value.wait_for_load_state()
-    context.close()
+    hear_out(context)
     assert len(forgive(complaints)) == 2
 
 
