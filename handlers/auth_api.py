@@ -15,6 +15,7 @@ from typing import Any, cast
 from tornado.web import HTTPError
 
 from accounts import FieldErrors, User, WrongCredentialsError
+from handlers.account import CLEAR_SPECULATION
 from handlers.base import BaseHandler, ProtectedAPIHandler
 from handlers.caller import is_speculative
 from handlers.transfer import Method
@@ -115,8 +116,8 @@ class SignOutAPIHandler(ProtectedAPIHandler):
         return []  # whoever may not use the site may still leave it
 
     async def post(self) -> None:
-        await self.session.revoke()
-        self.set_header("Clear-Site-Data", '"prefetchCache", "prerenderCache"')
+        await self.session.revoke(reason="signed out")
+        self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
         self.finish({"status": "OK"})
 
 

@@ -57,7 +57,7 @@ def is_same_site(request: HTTPServerRequest, own_origin: str, trusted_origins: C
     if headers.get("Authorization", "").startswith("Bearer "):
         return True
     content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    harmless_body = content_type == "application/json" or not (content_type or request.body)
+    harmless_body = content_type == "application/json" or not request.body
     return harmless_body and any(name in headers for name in SDK_HEADERS)
 
 

@@ -27,6 +27,7 @@ def routes(settings: Settings) -> list[URLSpec]:
         URLSpec(r"/", pages.HomeHandler, name="home"),
         URLSpec(r"/login", account.LoginHandler, name="login"),
         URLSpec(r"/signup", account.SignUpHandler, name="signup"),
+        URLSpec(r"/signout", account.SignOutHandler, name="signout"),
         URLSpec(r"/refresh-session", pages.RefreshPageHandler, name="refresh_session"),
         URLSpec(r"/refresh-session/stopped", pages.RefreshStoppedHandler),
         URLSpec(r"/static/(.*)", pages.StaticHandler, {"path": STATIC}, name="static"),
@@ -38,7 +39,6 @@ def routes(settings: Settings) -> list[URLSpec]:
         URLSpec(base + r"/jwt/jwks.json", auth_api.JWKSHandler),
         # For people who are signed in: yours go here
         URLSpec(r"/dashboard", pages.DashboardHandler, name="dashboard"),
-        URLSpec(r"/signout", account.SignOutHandler, name="signout"),
         # For scripts and apps of people who are signed in
         URLSpec(base + r"/signout/?", auth_api.SignOutAPIHandler),
     ]

@@ -107,9 +107,9 @@ class Session:
     def expires_at(self) -> int:
         return self._token.expires_at
 
-    async def revoke(self) -> None:
+    async def revoke(self, *, reason: str = "revoked") -> None:
         """End this session, here and everywhere. Ending an ended one does no harm."""
-        await self._engine.revoke_session(self.handle)
+        await self._engine.revoke_session(self.handle, reason=reason)
         self.revoked = True
         self.new_tokens = None
 
