@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Accounts: users, their e-mail addresses and passwords. Knows neither sessions nor HTTP."""
+
+from accounts.database import Database
+from accounts.emails import normalise_email
+from accounts.errors import (
+    AccountError,
+    EmailError,
+    FieldErrors,
+    TooBusyError,
+    UnknownUserError,
+    WrongCredentialsError,
+)
+from accounts.password_rule import check_password
+from accounts.passwords import ARGON2ID, Argon2Parameters, PasswordHasher, Verdict
+from accounts.users import EMAIL_TAKEN, USER_TABLES, User, Users
+
+__all__ = [
+    "ARGON2ID",
+    "EMAIL_TAKEN",
+    "USER_TABLES",
+    "AccountError",
+    "Argon2Parameters",
+    "Database",
+    "EmailError",
+    "FieldErrors",
+    "PasswordHasher",
+    "TooBusyError",
+    "UnknownUserError",
+    "User",
+    "Users",
+    "Verdict",
+    "WrongCredentialsError",
+    "check_password",
+    "normalise_email",
+]

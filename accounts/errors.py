@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""The errors of accounts: one subclass wherever a caller would act differently.
+
+    AccountError
+      FieldErrors              what was typed into a form cannot be taken; show it and ask again
+      EmailError               the same for one e-mail address
+      WrongCredentialsError    no such account, or not its password; nobody learns which
+      UnknownUserError         the user of this id is gone
+      TooBusyError             too many passwords are being hashed: come back later
+
+No message contains an e-mail address or a password, so each may be logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class AccountError(Exception):
+    """Base of the errors of accounts; never raised itself."""
+
+
+class FieldErrors(AccountError):
+    """Some fields cannot be taken as they are.
+
+    `errors` maps a field's name (`email`, `password`) to a sentence for the person who filled it in.
+    """
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {message}" for field, message in errors.items()))
+        self.errors = dict(errors)
+
+
+class EmailError(AccountError):
+    """Not an e-mail address that this kit takes."""
+
+    def __init__(self) -> None:
+        super().__init__("Email is invalid")
+
+
+class WrongCredentialsError(AccountError):
+    """Sign-in refused. Raised alike for an unknown address and for a wrong password."""
+
+    def __init__(self) -> None:
+        super().__init__("Incorrect email and password combination")
+
+
+class UnknownUserError(AccountError):
+    """There is no user of this id (any more)."""
+
+    def __init__(self) -> None:
+        super().__init__("no such user")
+
+
+class TooBusyError(AccountError):
+    """Every place for hashing a password is taken (HTTP: 503 with Retry-After).
+
+    `retry_after_s` is a whole number of seconds, at least 1: about as long as those places need.
+    """
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many passwords to hash; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
