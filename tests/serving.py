@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ADDRESS = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\]):\d+")
+LAST_LINE = "Ctrl+C"  # of what a server says when it is ready
 # Who has not started or stopped by then hangs; a good server takes about a second.
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 20
@@ -43,16 +44,16 @@ class ServerProcess:
     ) -> None:
         self.command = [*program, "--port=0", f"--data_dir={data_dir}", *arguments]
         self.environment = process_env(**(environment or {}))
-        self.url = ""  # http://127.0.0.1:PORT, another port at each start
+        self.url = ""  # http://localhost:PORT, another port at each start
         self.log = ""  # all that it has printed since it was made
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        self._address_known = threading.Event()
+        self._announced = threading.Event()
 
     def start(self) -> "ServerProcess":
-        """Run it and wait until it has printed its address."""
+        """Run it and wait until it has said where it is and how to stop it."""
         self.url = ""
-        self._address_known.clear()
+        self._announced.clear()
         # A session of its own: what it starts can be ended with it.
         self._process = subprocess.Popen(
             self.command,
@@ -67,20 +68,23 @@ class ServerProcess:
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
-        self._address_known.wait(START_DEADLINE_S)
-        if not self.url:
+        self._announced.wait(START_DEADLINE_S)
+        if not self.url or not self._announced.is_set():
             self.kill()
-            raise AssertionError(f"the server has not named its address; it said:\n{self.log}")
+            raise AssertionError(f"the server did not start; it said:\n{self.log}")
         return self
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
         for line in process.stdout:
             self.log += line
-            if not self.url and (found := ADDRESS.search(line)):
-                self.url = found[0]
-                self._address_known.set()
-        self._address_known.set()  # it has ended; nobody need wait longer
+            if self._announced.is_set():
+                continue
+            if found := ADDRESS.search(line):
+                self.url = found[0]  # behind a public URL the address that it listens on comes second
+            if LAST_LINE in line:
+                self._announced.set()
+        self._announced.set()  # it has ended; nobody need wait longer
 
     @property
     def pid(self) -> int:

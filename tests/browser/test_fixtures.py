@@ -126,12 +126,14 @@ SERVER = """
 import http.server, sys
 server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
 print("arguments", *sys.argv[1:])
-print(f"Open http://127.0.0.1:{server.server_port} in a browser.")
+print("The kit is at http://localhost:1")
+print(f"It listens on http://127.0.0.1:{server.server_port}")
+print("Ctrl+C stops it.")
 server.serve_forever()
 """
 
 
-def test_a_started_server_is_reached_at_the_address_that_it_prints(
+def test_a_started_server_is_reached_at_the_address_that_it_listens_on(
     start_server: Callable[..., ServerProcess], page: Page
 ) -> None:
     server = start_server("--debug", program=(sys.executable, "-c", SERVER))
