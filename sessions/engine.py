@@ -37,6 +37,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sessions import access_token as jwt
 from sessions.access_token import AccessToken
 from sessions.claims import (
+    PROTECTED_CLAIMS,
     ClaimsOutcome,
     ClaimValidator,
     SessionClaim,
@@ -71,6 +72,7 @@ TheftHook = Callable[[str, str], "Awaitable[None] | None"]
 
 DEFAULT_TENANT = "public"
 MAX_CLAIMS_BYTES = 2048
+MAX_IDS_BYTES = 330
 MAINTENANCE_INTERVAL_S = 60.0
 NOTE_USE_DELAY_S = 0.05
 PURGE_BATCH = 500
@@ -108,7 +110,6 @@ class Sessions:
         self.global_claim_validators = tuple(global_claim_validators)
         self.on_token_theft = on_token_theft
         self._store = SessionStore(database)
-        self.feed = Feed(self._store, self.clock)
         self.keys = KeyRing(
             self._store,
             config.secret,
@@ -118,6 +119,7 @@ class Sessions:
             dynamic=config.use_dynamic_signing_key,
             generate=generate_key,
         )
+        self.feed = Feed(self._store, self.clock, self.keys.load)
         self._refresh_tokens = RefreshTokens(config.secret)
         self._remembered: OrderedDict[str, AccessToken] = OrderedDict()
         self._seen_in_use: dict[str, int] = {}
@@ -148,6 +150,7 @@ class Sessions:
 
     async def maintain(self) -> None:
         """What is to be done now and then: rotate keys, forget old news, delete expired rows."""
+        await self.write_notes()
         await self.keys.maintain()
         self.feed.forget_expired()
         gone = PURGE_BATCH
@@ -191,8 +194,11 @@ class Sessions:
             disable_anti_csrf: for clients that send tokens in headers.
 
         Raises:
-            ValueError: the claims are too large for a cookie, or one of `claims` builds a protected name.
+            ValueError: the claims or ids are too large for a cookie, an id is empty, or one of `claims`
+                builds a protected name.
         """
+        handle = str(uuid.uuid4()) + ("" if tenant_id == DEFAULT_TENANT else f"_{tenant_id}")
+        _check_ids(user_id, tenant_id, handle)
         payload = strip_protected(access_token_payload or {})
         for claim in self.claims:
             built = await claim.build(user_id, tenant_id, payload, self.now_ms())
@@ -200,7 +206,6 @@ class Sessions:
         payload.pop("iss", None)
         _check_size(payload)
         now = self.clock.now()
-        handle = str(uuid.uuid4()) + ("" if tenant_id == DEFAULT_TENANT else f"_{tenant_id}")
         row = SessionRow(
             handle=handle,
             user_id=user_id,
@@ -248,9 +253,7 @@ class Sessions:
             InvalidClaimsError: a claim validator refused.
             StoreUnavailableError: it cannot be known whether the session was revoked.
         """
-        token = self._remembered.get(access_token) if access_token else None
-        if token is None:
-            token = await self._verify(access_token) if access_token else None
+        token = await self._read(access_token) if access_token else None
         if token is None:
             if session_required:
                 raise UnauthorisedError("no access token", clear_tokens=False)
@@ -278,10 +281,19 @@ class Sessions:
     async def handle_of(self, access_token: str) -> str | None:
         """The session that a genuine access token belongs to, be it expired or revoked; else None."""
         try:
-            token = self._remembered.get(access_token) or await self._verify(access_token)
+            token = await self._read(access_token)
         except TryRefreshTokenError:
             return None
         return token.handle if token else None
+
+    async def _read(self, text: str) -> AccessToken | None:
+        """The token, remembered or verified anew; it may have expired. None if it is not one of ours."""
+        token = self._remembered.get(text)
+        if token is None or not self.keys.find(token.kid):  # a key that is gone takes its tokens with it
+            self._remembered.pop(text, None)
+            return await self._verify(text)
+        self._remembered.move_to_end(text)
+        return token
 
     async def _verify(self, text: str) -> AccessToken | None:
         """Verify a token that is not remembered, and remember it. None if it is not one of ours."""
@@ -356,17 +368,23 @@ class Sessions:
             self._note_use_task = self._spawn(self._write_notes_soon())
 
     async def _write_notes_soon(self) -> None:
-        await asyncio.sleep(NOTE_USE_DELAY_S)  # what is seen meanwhile goes with it
         try:
-            await self.write_notes()
+            while self._seen_in_use:  # some may be seen while others are being written
+                await asyncio.sleep(NOTE_USE_DELAY_S)  # what is seen meanwhile goes with it
+                await self.write_notes()
         except StoreUnavailableError as error:
-            log.warning("first uses are not noted: %s", error)
+            log.warning("first uses are noted later: %s", error)
 
     async def write_notes(self) -> None:
         """Write the first uses that were seen. Losing one only makes the engine more patient."""
         seen, self._seen_in_use = self._seen_in_use, {}
-        if seen:
-            await self._store.mark_used(seen.items())
+        try:
+            if seen:
+                await self._store.mark_used(seen.items())
+        except StoreUnavailableError:
+            for handle, generation in seen.items():
+                self._seen_in_use[handle] = max(generation, self._seen_in_use.get(handle, 0))
+            raise
 
     # -- refresh ------------------------------------------------------------------------------------
 
@@ -390,7 +408,7 @@ class Sessions:
             raise UnauthorisedError("not a refresh token of ours")
         if presented.anti_csrf and self.config.anti_csrf == "VIA_TOKEN" and not disable_anti_csrf:
             expected = self._refresh_tokens.anti_csrf_token(refresh_token)
-            if not hmac.compare_digest(expected, anti_csrf_token or ""):
+            if not _same_text(expected, anti_csrf_token):
                 raise UnauthorisedError("the anti-csrf header does not belong to the refresh token")
         row = await self._exchange(presented)
         return self._issue(row, anti_csrf=presented.anti_csrf and not disable_anti_csrf)
@@ -660,7 +678,8 @@ class Sessions:
             raise self.session_is_gone(session.handle)
         old = session.token
         if old.expires_at <= self.clock.now():  # the next refresh delivers it
-            payload = merge_payload(old.payload, update)
+            engines_own = {name: old.payload[name] for name in old.payload if _is_engines_own(name)}
+            payload = {**engines_own, **row.payload}
             session.replace_token(AccessToken.from_payload(payload, old.kid), session.new_tokens)
             return
         text, token = self._mint(
@@ -710,8 +729,27 @@ class Sessions:
 
 
 def _compare_anti_csrf(expected: str | None, sent: str | None) -> None:
-    if expected is None or not hmac.compare_digest(expected.encode(), (sent or "").encode()):
+    if expected is None or not _same_text(expected, sent):
         raise TryRefreshTokenError("the anti-csrf header does not belong to the access token")
+
+
+def _same_text(expected: str, sent: str | None) -> bool:
+    """Compare in constant time; what was sent may be any text at all."""
+    return hmac.compare_digest(expected.encode(), (sent or "").encode(errors="replace"))
+
+
+def _is_engines_own(name: str) -> bool:
+    return name in PROTECTED_CLAIMS or name == "iss"
+
+
+def _check_ids(user_id: str, tenant_id: str, handle: str) -> None:
+    """They share the access token's cookie with the claims, and each must be there."""
+    size = len(to_json([user_id, user_id, tenant_id, handle]))  # as often as they stand in the token
+    if not user_id or not tenant_id or size > MAX_IDS_BYTES:
+        raise ValueError(
+            f"user id and tenant id must not be empty, and a cookie has room for {MAX_IDS_BYTES} bytes of "
+            f"ids; these take {size}"
+        )
 
 
 def _check_size(claims: Mapping[str, Any]) -> None:

@@ -9,6 +9,9 @@ revocations of one access-token lifetime, however many sessions there are.
     never     nothing has been read yet: whether a token is revoked cannot be known
     live      all entries up to a moment ago are known
     lost      entries may have been missed since the database was last heard
+
+When signing keys came or went, the keys are read again before any entry read with that news counts as
+heard: "live" also says that no deleted key is trusted.
 """
 
 from __future__ import annotations
@@ -16,11 +19,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from sessions.clock import Clock
-from sessions.errors import StoreUnavailableError
 from sessions.store.session_store import FeedEntry, SessionStore
 
 log = logging.getLogger("stormcellar.sessions")
@@ -33,9 +35,13 @@ Listener = Callable[[FeedEntry], None]
 
 
 class Feed:
-    """This process' view of the feed."""
+    """This process' view of the feed.
 
-    def __init__(self, store: SessionStore, clock: Clock) -> None:
+    Args:
+        reload_keys: reads the signing keys again.
+    """
+
+    def __init__(self, store: SessionStore, clock: Clock, reload_keys: Callable[[], Awaitable[None]]) -> None:
         self.state: State = "never"
         self.revoked: dict[str, float] = {}
         """Handles of revoked sessions, each with the time until which that matters."""
@@ -43,13 +49,14 @@ class Feed:
         """Handles of sessions whose claims changed: the version that tokens must have, and until when."""
         self._store = store
         self._clock = clock
+        self._reload_keys = reload_keys
         self._last_id = 0
         self._listeners: list[Listener] = []
         self._news = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
     def listen(self, listener: Listener) -> None:
-        """Call `listener` with each entry, once, on the event loop; from this process or another."""
+        """Call `listener` with each session's entry, once, on the event loop; from any process."""
         self._listeners.append(listener)
 
     async def start(self) -> None:
@@ -58,8 +65,9 @@ class Feed:
         Raises:
             StoreUnavailableError: the feed could not be read; following has begun all the same.
         """
-        self._reader = asyncio.get_running_loop().create_task(self._follow())
-        self._store.database.watch(self._news.set, self._lost)
+        if self._reader is None:
+            self._reader = asyncio.get_running_loop().create_task(self._follow())
+            self._store.database.watch(self._news.set, self._lost)
         await self._catch_up()
 
     async def stop(self) -> None:
@@ -95,7 +103,7 @@ class Feed:
             self._news.clear()
             try:
                 await self._catch_up()
-            except StoreUnavailableError as error:
+            except Exception as error:  # whatever it is: a reader that ended would hear nothing for ever
                 log.warning("the revocation feed cannot be read: %s", error)
                 self._lost()
                 await asyncio.sleep(RETRY_S)
@@ -104,6 +112,8 @@ class Feed:
     async def _catch_up(self) -> None:
         while True:
             entries = await self._store.feed_after(self._last_id, PAGE)
+            if any(entry.kind == "keys" for entry in entries):
+                await self._reload_keys()
             for entry in entries:
                 self._apply(entry)
             if len(entries) < PAGE:
@@ -113,12 +123,19 @@ class Feed:
         self.state = "live"
 
     def _apply(self, entry: FeedEntry) -> None:
-        self._last_id = max(self._last_id, entry.id)
+        if entry.id <= self._last_id:  # two have read at once
+            return
+        self._last_id = entry.id
         if entry.keep_until <= self._clock.now():
             return
         if entry.kind == "revoked":
             self.note_revoked(entry.handle, entry.keep_until)
         elif entry.kind == "payload":
             self.note_payload(entry.handle, entry.payload_version, entry.keep_until)
+        else:
+            return
         for listener in self._listeners:
-            listener(entry)
+            try:
+                listener(entry)
+            except Exception:
+                log.exception("a listener of the feed failed")

@@ -98,8 +98,9 @@ class KeyRing:
         self._prefix = "d-" if dynamic else "s-"
         self._generate = generate
         self._keys: dict[str, SigningKey] = {}
-        self._loaded_at = float("-inf")
+        self._asked_at = float("-inf")
         self._lock = asyncio.Lock()
+        self._load_lock = asyncio.Lock()
 
     def find(self, kid: str) -> SigningKey | None:
         """The key of exactly this id, if this process knows it."""
@@ -111,8 +112,10 @@ class KeyRing:
 
     async def find_or_reload(self, kid: str) -> SigningKey | None:
         """As `find`, asking the store for a key made elsewhere, at most once per cool-down."""
-        if kid not in self._keys and self._clock.now() - self._loaded_at >= RELOAD_COOLDOWN_S:
-            await self.load()
+        async with self._load_lock:  # who comes while another asks gets the same answer
+            since_s = self._clock.now() - self._asked_at
+            if kid not in self._keys and not 0 <= since_s < RELOAD_COOLDOWN_S:
+                await self._load()
         return self._keys.get(kid)
 
     def signing_key(self) -> SigningKey:
@@ -128,13 +131,17 @@ class KeyRing:
 
     async def load(self) -> None:
         """Read the keys from the store."""
+        async with self._load_lock:  # a slow reader must not put back what a later one found gone
+            await self._load()
+
+    async def _load(self) -> None:
+        self._asked_at = self._clock.now()
         stored = await self._store.load_keys()
         keys: dict[str, SigningKey] = {}
         for entry in stored:
             key = self._keys.get(entry.kid)
             keys[entry.kid] = key if key else await asyncio.to_thread(self._decrypt, entry)
         self._keys = keys
-        self._loaded_at = self._clock.now()
 
     async def maintain(self) -> None:
         """Load the keys, make the next one when it is time, and drop those no token needs.
@@ -157,9 +164,10 @@ class KeyRing:
         """
         async with self._lock:
             await self.load()
-            kid = await self._add(self._newest(), at_once=True)
+            while (kid := await self._add(self._newest(), at_once=True)) is None:
+                await self.load()  # another process was quicker; its key is not the one asked for
             if forget_old:
-                await self._store.delete_keys([old for old in self._keys if old != kid])
+                await self._delete([old for old in self._keys if old != kid])
             await self.load()
             return kid
 
@@ -186,18 +194,35 @@ class KeyRing:
             return False
         return self._clock.now() >= newest.active_from + self._rotation_s - self._token_lifetime_s
 
-    async def _add(self, newest: SigningKey | None, *, at_once: bool = False) -> str:
+    async def _add(self, newest: SigningKey | None, *, at_once: bool = False) -> str | None:
+        """Make and store the key that follows `newest`; None if another process has just done so."""
         now = self._clock.now()
         active_from = now if newest is None or at_once else now + self._token_lifetime_s
-        kid = f"d-{_created_ms(now, newest)}" if self._prefix == "d-" else f"s-{uuid.uuid4()}"
+        kid = f"d-{self._created_ms(now)}" if self._prefix == "d-" else f"s-{uuid.uuid4()}"
         private_key = await asyncio.to_thread(self._generate)
         entry = StoredKey(kid, self._encrypt(kid, private_key), now, active_from)
         added = await self._store.add_key(
-            entry, if_newest_is=newest.kid if newest else None, prefix=self._prefix
+            entry,
+            if_newest_is=newest.kid if newest else None,
+            prefix=self._prefix,
+            keep_until=self._tokens_end(),
         )
-        if added:
-            log.info("new signing key %s, signing from %d", kid, active_from)
+        if not added:
+            return None
+        log.info("new signing key %s, signing from %d", kid, active_from)
         return kid
+
+    def _created_ms(self, now: float) -> int:
+        """The time for a new key's id, later than every other key's even within one millisecond."""
+        others = (int(kid[2:]) + 1 for kid in self._keys if kid.startswith("d-"))
+        return max(int(now * 1000), *others, 0)
+
+    async def _delete(self, kids: list[str]) -> None:
+        await self._store.delete_keys(kids, keep_until=self._tokens_end())
+
+    def _tokens_end(self) -> float:
+        """When no token that exists now can matter any more, nor the news about its key."""
+        return self._clock.now() + self._token_lifetime_s + CLOCK_MARGIN_S
 
     async def _drop_old(self) -> None:
         """Delete rotating keys whose last token has expired."""
@@ -211,7 +236,7 @@ class KeyRing:
             if successor.active_from + self._token_lifetime_s + CLOCK_MARGIN_S < now
         ]
         if over:
-            await self._store.delete_keys(over)
+            await self._delete(over)
             self._keys = {kid: key for kid, key in self._keys.items() if kid not in over}
 
     # -- at rest ------------------------------------------------------------------------------------
@@ -238,11 +263,6 @@ class KeyRing:
         return SigningKey(
             entry.kid, private_key, private_key.public_key(), entry.created_at, entry.active_from
         )
-
-
-def _created_ms(now: float, newest: SigningKey | None) -> int:
-    """The time for a new key's id, later than the newest key's even within one millisecond."""
-    return max(int(now * 1000), int(newest.kid[2:]) + 1 if newest else 0)
 
 
 def _base64url_integer(number: int) -> str:

@@ -85,7 +85,9 @@ class SessionRow:
 
 @dataclass(frozen=True)
 class FeedEntry:
-    """News of a session: `kind` is "revoked", or "payload" when its claims changed to `payload_version`."""
+    """News: `kind` is "revoked", "payload" when a session's claims changed to `payload_version`, or "keys"
+    when a signing key, named in `handle`, came or went.
+    """
 
     id: int
     kind: str
@@ -298,7 +300,9 @@ class SessionStore:
 
         return await self.database.read(work)
 
-    async def add_key(self, key: StoredKey, *, if_newest_is: str | None, prefix: str) -> bool:
+    async def add_key(
+        self, key: StoredKey, *, if_newest_is: str | None, prefix: str, keep_until: float
+    ) -> bool:
         """Add a key unless somebody else has just done so; `prefix` is the kind of key (`d-` or `s-`)."""
 
         def work(connection: Connection) -> bool:
@@ -311,16 +315,18 @@ class SessionStore:
             connection.execute(
                 "INSERT INTO signing_keys VALUES (:kid, :private_key, :created_at, :active_from)", vars(key)
             )
+            _tell(connection, "keys", key.kid, 0, "added", keep_until)
             return True
 
         return await self.database.write(work)
 
-    async def delete_keys(self, kids: Iterable[str]) -> None:
+    async def delete_keys(self, kids: Iterable[str], *, keep_until: float) -> None:
         wanted = list(kids)
 
         def work(connection: Connection) -> None:
             for kid in wanted:
                 connection.execute("DELETE FROM signing_keys WHERE kid = :kid", {"kid": kid})
+                _tell(connection, "keys", kid, 0, "deleted", keep_until)
 
         await self.database.write(work)
 

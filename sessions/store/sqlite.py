@@ -69,23 +69,28 @@ class SqliteDatabase:
     # -- life ---------------------------------------------------------------------------------------
 
     async def open(self) -> None:
+        if self._readers is not None:  # a start that failed later on is being repeated
+            return
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
-        self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="sqlite-read")
         self._start(self._write_forever, opened)
         await opened
+        self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="sqlite-read")
 
     async def close(self) -> None:
-        if self._readers is None:
+        readers, self._readers = self._readers, None
+        if readers is None:
             return
         self._closing.set()
         self._jobs.put(None)
+        await asyncio.to_thread(self._let_go, readers)
+
+    def _let_go(self, readers: ThreadPoolExecutor) -> None:
         for thread in self._threads:
-            await asyncio.to_thread(thread.join)
-        self._readers.shutdown(wait=True)
+            thread.join()
+        readers.shutdown(wait=True)
         for connection in self._reader_connections:
             connection.close()
-        self._readers = None
 
     def _start(self, target: Callable[..., None], *args: Any) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True, name=target.__name__)
@@ -167,7 +172,7 @@ class SqliteDatabase:
                 for job in jobs:
                     _run(connection, job)
                 connection.execute("COMMIT")
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, sqlite3.Error) as error:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             for job in jobs:
