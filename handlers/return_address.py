@@ -13,7 +13,7 @@ LONGEST_ADDRESS = 2048
 # Visible ASCII without the backslash, which browsers read as a slash; "//host" would be another site.
 _ADDRESS = re.compile(r"/(?!/)[!-\[\]-~]*")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
-# An empty, "." or ".." segment, a backslash or a control character: what a proxy or a browser may read differently.
+# An empty, "." or ".." segment, a backslash, a control character: what proxies and browsers read differently.
 _UNSAFE_PATH = re.compile(r"//|\\|[\x00-\x1f\x7f]|/\.\.?(?:/|\Z)")
 # Going back to where the session is renewed or ended would lead in a circle.
 _CIRCLE = re.compile(r"\A/(?:refresh-session|signout)(?:/|\Z)|/session/refresh(?:/|\Z)")

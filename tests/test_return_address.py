@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""Where a visitor may be sent: the server's half. tests/browser/test_return_address.py runs the browser's."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.return_address import LONGEST_ADDRESS, return_address
+
+# Pairs of an address and what it is. One line for each incident; lines are added, never taken away.
+TABLE = json.loads(Path(__file__).with_name("return_addresses.json").read_text(encoding="utf-8"))
+FALLBACK = "/fallback"
+
+
+@pytest.mark.parametrize(("address", "what"), TABLE["hostile"])
+def test_a_hostile_address_is_replaced(address: str, what: str) -> None:
+    assert return_address(address, FALLBACK) == FALLBACK, what
+
+
+@pytest.mark.parametrize(("address", "what"), TABLE["harmless"])
+def test_a_harmless_address_survives_with_query_and_fragment(address: str, what: str) -> None:
+    assert return_address(address, FALLBACK) == address, what
+
+
+def test_without_an_address_one_goes_to_the_dashboard() -> None:
+    assert return_address(None) == "/dashboard"
+    assert return_address("//evil.example") == "/dashboard"
+
+
+def test_an_address_may_be_2048_characters_long_and_no_longer() -> None:
+    longest = "/" + "a" * (LONGEST_ADDRESS - 1)
+    assert LONGEST_ADDRESS == 2048
+    assert return_address(longest, FALLBACK) == longest
+    assert return_address(longest + "a", FALLBACK) == FALLBACK
+
+
+def test_an_address_that_is_encoded_a_thousand_times_is_still_judged() -> None:
+    assert return_address("/%" + "25" * 1000 + "2e%2e/", FALLBACK) == FALLBACK
+    assert return_address("/%" + "25" * 1000 + "41", FALLBACK) != FALLBACK
+
+
+@given(st.text() | st.text("/\\.%25cefF?#\t a", max_size=20).map(lambda rest: "/" + rest))
+def test_whatever_the_text_the_answer_is_one_path_on_this_site(text: str) -> None:
+    answer = return_address(text, FALLBACK)
+    assert answer in (text, FALLBACK)
+    assert answer.startswith("/")
+    assert not answer.startswith(("//", "/\\"))
+    assert answer.isascii()
+    assert answer.isprintable()
