@@ -167,9 +167,6 @@ class RefreshReturnHandler(RefreshHandler):
     public = "takes a refresh token instead of a session"
     speaks_json = False
 
-    async def head(self) -> None:
-        await self.go_round()
-
     async def get(self) -> None:
         await self.go_round()
 
@@ -230,8 +227,12 @@ class RefreshReturnHandler(RefreshHandler):
         return (self.transfer.cookie(ROUNDS_COOKIE) or "").strip('"').split(".")
 
     def answer_document(self, error: SessionError) -> None:
-        """The session is over: the tokens are cleared, sign in anew."""
-        self.see_other("/login", redirectBack=self.redirect_back())
+        """The session is over, and the tokens are cleared. The page decides what that means for a guest;
+        what was sent along with other methods is for the account that sent it, and waits for nobody."""
+        if self.request.method in ("GET", "HEAD"):
+            self.see_other(self.redirect_back())
+        else:
+            self.see_other("/login", redirectBack=self.redirect_back())
 
 
 class JWKSHandler(APIHandler):

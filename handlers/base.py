@@ -40,6 +40,7 @@ from handlers.caller import (
 from handlers.return_address import return_address
 from handlers.transfer import Method, Transfer
 from sessions import (
+    ClaimsOverride,
     ClaimValidator,
     InvalidClaimsError,
     Session,
@@ -115,15 +116,14 @@ class BaseHandler(RequestHandler):
 
     async def get_session(self) -> Session | None:
         """This request's session. Raises the engine's errors; `write_error` answers them."""
-        token = self._access_token()
         try:
             return await self.app.sessions.get_session(
-                token,
+                self._access_token(),
                 anti_csrf_token=self.request.headers.get("anti-csrf"),
                 anti_csrf_check=self.request.method != "GET" and self.arrived_by == "cookie",
                 session_required=self.session_required,
                 check_database=self.check_database,
-                override_global_claim_validators=self.override_global_claim_validators,
+                override_global_claim_validators=self._claims_override,
             )
         except (TryRefreshTokenError, UnauthorisedError):
             if self.session_required or self.may_renew():
@@ -131,8 +131,11 @@ class BaseHandler(RequestHandler):
             return None
 
     def may_renew(self) -> bool:
-        """Whether a visitor of this public page should come by way of a renewal: pages do know who looks."""
-        return self.wants_page() and self.transfer.may_refresh()
+        """Whether a visitor with an expired token, whom this public page would take for a guest, should
+        renew it first: pages know who is looking at them."""
+        if self.speaks_json:
+            return True
+        return self.request.method in SAFE_METHODS and self.transfer.may_refresh() and self.wants_page()
 
     def wants_page(self) -> bool:
         return not self.speaks_json and wants_document(self.request)
@@ -142,6 +145,14 @@ class BaseHandler(RequestHandler):
     ) -> Sequence[ClaimValidator]:
         """Which claim validators hold here; `validators` are those that hold everywhere."""
         return validators
+
+    @property
+    def _claims_override(self) -> ClaimsOverride | None:
+        """Only where a class overrides it is there anything to ask."""
+        overridden = type(self).override_global_claim_validators
+        if overridden is BaseHandler.override_global_claim_validators:
+            return None
+        return self.override_global_claim_validators
 
     def _access_token(self) -> str | None:
         bearer = self.transfer.bearer_token()
@@ -166,6 +177,12 @@ class BaseHandler(RequestHandler):
             self.transfer.clear("header" if method == "cookie" else "cookie")
         self.session, self.arrived_by = session, method
         return session
+
+    async def head(self, *args: Any, **kwargs: Any) -> None:
+        """As GET; Tornado leaves the body out."""
+        answer = self.get(*args, **kwargs)
+        if answer is not None:
+            await answer
 
     # -- pages --------------------------------------------------------------------------------------
 
@@ -266,7 +283,7 @@ class BaseHandler(RequestHandler):
             self.see_other("/login", redirectBack=self._this_address())
         elif self.request.method not in ("GET", "HEAD"):
             self.redirect(self._detour(), status=307)  # method and body go along
-        elif self.app.options.refresh_mode == "detour":
+        elif self.app.options.refresh_mode == "detour" or not self.session_required:
             self.redirect(self._detour(), status=303)
         elif self.app.options.refresh_mode == "in_place":
             self.render_refresh_page(in_place=True)

@@ -14,7 +14,7 @@ from sessions.claims import (
 )
 from sessions.clock import Clock, SystemClock
 from sessions.config import SessionConfig
-from sessions.engine import Sessions
+from sessions.engine import ClaimsOverride, Sessions
 from sessions.errors import (
     InvalidClaimsError,
     SessionError,
@@ -28,6 +28,7 @@ from sessions.session import Session, SessionInformation, Tokens
 __all__ = [
     "BooleanClaim",
     "ClaimValidator",
+    "ClaimsOverride",
     "Clock",
     "EmailVerificationClaim",
     "InvalidClaimsError",
