@@ -23,7 +23,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application as TornadoApplication
 
 import settings as configuration
-from accounts import PasswordHasher, Users
+from accounts import ARGON2ID, Argon2Parameters, PasswordHasher, Users
 from handlers.access_log import log_request
 from handlers.headers import default_headers
 from handlers.pages import NotFoundHandler
@@ -50,15 +50,24 @@ class Application(TornadoApplication):
         accounts: the users.
     """
 
-    def __init__(self, options: Settings, *, clock: Clock | None = None, **engine_options: Any) -> None:
+    def __init__(
+        self,
+        options: Settings,
+        *,
+        clock: Clock | None = None,
+        password_parameters: Argon2Parameters = ARGON2ID,
+        **engine_options: Any,
+    ) -> None:
+        clock = clock or SystemClock()
         self.options = options
-        self.jar = CookieJar(options)
+        self.jar = CookieJar(options, clock)
         self.default_headers = default_headers(options)
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
-        clock = clock or SystemClock()
         configuration.ensure_data_dir(options)
         self.database = SqliteDatabase(options.database_path)
-        self.hasher = PasswordHasher(options.password_hash_workers, options.password_hash_queue)
+        self.hasher = PasswordHasher(
+            options.password_hash_workers, options.password_hash_queue, password_parameters
+        )
         self.sessions = Sessions(self.database, session_config(options), clock=clock, **engine_options)
         self.accounts = Users(
             self.database,
@@ -151,8 +160,8 @@ def listen(options: Settings) -> list[socket.socket]:
         return bind_sockets(options.port, options.address)
     except OSError as error:
         raise SettingsError(
-            f"it cannot listen on {options.address} port {options.port} ({error.strerror}); stop what listens "
-            "there, or choose another with --port or --address"
+            f"it cannot listen on {options.address} port {options.port} ({error.strerror}); stop what "
+            "listens there, or choose another with --port or --address"
         ) from None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from typing import Any, cast
 
 from tornado.web import HTTPError
@@ -216,7 +215,7 @@ class RefreshReturnHandler(RefreshHandler):
             ROUNDS_COOKIE,
             value,
             path=path,
-            expires=time.time() + ROUNDS_WINDOW_S,
+            expires=self.app.sessions.clock.now() + ROUNDS_WINDOW_S,
             httponly=True,
             samesite="Lax",
             secure=self.app.options.cookie_secure,

@@ -17,7 +17,6 @@ Source: SuperTokens' frontend driver interface; RFC 6265bis.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -26,7 +25,7 @@ from urllib.parse import quote, unquote
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
-from sessions import Tokens
+from sessions import Clock, Tokens
 from settings import Settings
 
 Method = Literal["cookie", "header"]
@@ -37,7 +36,8 @@ CHANGED_TOKENS_CACHE = "private, no-store"
 class CookieJar:
     """The cookies of one application: their names and attributes, put together once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.clock = clock
         prefix = settings.cookie_prefix
         refresh_path = f"{settings.api_base_path}/session/refresh"
         self.access = "__Host-sAccessToken" if prefix else "sAccessToken"
@@ -158,7 +158,7 @@ class Transfer:
 
     def _updated_line(self, until: float | None = None) -> str:
         # Only compared for equality, by scripts; it stays after sign-out and then says "not signed in".
-        now = time.time()
+        now = self.jar.clock.now()
         return self.jar.line(self.jar.updated, str(int(now * 1000)), until or now + 30 * 86400)
 
 
