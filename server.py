@@ -62,6 +62,7 @@ class Application(TornadoApplication):
         self.options = options
         self.jar = CookieJar(options, clock)
         self.default_headers = default_headers(options)
+        self.trusted_origins = frozenset(options.trusted_origins)
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
         configuration.ensure_data_dir(options)
         self.database = SqliteDatabase(options.database_path)
@@ -84,11 +85,12 @@ class Application(TornadoApplication):
             table,
             default_handler_class=NotFoundHandler,
             template_path=str(HERE / "templates"),
-            static_path=str(HERE / "static"),
             log_function=log_request,
             compiled_template_cache=not options.debug,
             static_hash_cache=not options.debug,
         )
+        # For static_url() in templates. As an argument it makes Tornado put routes of its own before ours.
+        self.settings["static_path"] = str(HERE / "static")
 
     async def start(self) -> None:
         """Open the database and what lives in it. Handlers call this too, so tests need not."""
@@ -128,6 +130,7 @@ def session_config(options: Settings) -> SessionConfig:
         signing_key_rotation_s=options.signing_key_rotation_s,
         check_database=options.check_database,
         feed_lost=options.feed_lost,
+        anti_csrf=options.anti_csrf_mode,
     )
 
 

@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""One line a request: never a query, which may carry a one-time token, and never a cookie."""
+"""What the log says of requests: never a query, which may carry a one-time token, and never a cookie."""
 
 from __future__ import annotations
 
 import logging
 
-from tornado.web import RequestHandler
+from tornado.web import HTTPError, RequestHandler
 
 log = logging.getLogger("stormcellar.access")
 
 
 def log_request(handler: RequestHandler) -> None:
+    """One line a request."""
     status = handler.get_status()
     level = logging.INFO if status < 500 else logging.ERROR
     request = handler.request
     log.log(level, "%d %s %s %.1f ms", status, request.method, request.path, 1000 * request.request_time())
+
+
+def log_failure(handler: RequestHandler, error: BaseException | None) -> None:
+    """Why a request was refused, on one line whatever was sent; what nobody expected, with its traceback."""
+    request = handler.request
+    if isinstance(error, HTTPError):
+        if message := error.get_message():
+            log.warning("%s %s: %d %r", request.method, request.path, error.status_code, message)
+    else:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)

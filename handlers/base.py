@@ -29,8 +29,10 @@ from urllib.parse import quote, urlencode, urlsplit
 from tornado.web import HTTPError, RequestHandler
 
 from accounts import TooBusyError
+from handlers.access_log import log_failure
 from handlers.caller import (
     SAFE_METHODS,
+    cors_headers,
     is_htmx,
     is_loopback_name,
     is_same_site,
@@ -86,7 +88,10 @@ class BaseHandler(RequestHandler):
 
     def initialize(self) -> None:
         self.session = None
-        self.transfer = Transfer(self.app.jar, self.request)
+        options = self.app.options
+        self.transfer = Transfer(
+            self.app.jar, self.request, options.token_transfer_method, options.expose_access_token
+        )
         self.arrived_by: Method = "cookie"
         self.request_id = secrets.token_hex(6)
 
@@ -100,7 +105,8 @@ class BaseHandler(RequestHandler):
         self.check_host()
         if self.request.method not in SAFE_METHODS:
             self.check_cross_site()
-        self.session = await self.get_session()
+        if self.request.method != "OPTIONS":
+            self.session = await self.get_session()
 
     def check_host(self) -> None:
         """Refuse requests for other names (DNS rebinding); nothing is ever derived from the name sent."""
@@ -111,16 +117,19 @@ class BaseHandler(RequestHandler):
     def check_cross_site(self) -> None:
         """Refuse unsafe requests that other sites' pages send (OWASP ASVS 5.0, 3.5)."""
         own_origin = self.app.options.origin or f"http://{self.request.host}"
-        if not is_same_site(self.request, own_origin, self.app.options.trusted_origins):
+        if not is_same_site(self.request, own_origin, self.app.trusted_origins):
             raise HTTPError(403, "cross-site request from %r", self.request.headers.get("Origin"))
 
     async def get_session(self) -> Session | None:
         """This request's session. Raises the engine's errors; `write_error` answers them."""
         try:
+            token, self.arrived_by = self.transfer.access_token(
+                self.app.sessions.recognises, page=not self.speaks_json
+            )
             return await self.app.sessions.get_session(
-                self._access_token(),
+                token,
                 anti_csrf_token=self.request.headers.get("anti-csrf"),
-                anti_csrf_check=self.request.method != "GET" and self.arrived_by == "cookie",
+                anti_csrf_check=token is not None and self._check_anti_csrf(),
                 session_required=self.session_required,
                 check_database=self.check_database,
                 override_global_claim_validators=self._claims_override,
@@ -154,29 +163,46 @@ class BaseHandler(RequestHandler):
             return None
         return self.override_global_claim_validators
 
-    def _access_token(self) -> str | None:
-        bearer = self.transfer.bearer_token()
-        if bearer is not None and self.app.sessions.recognises(bearer):
-            self.arrived_by = "header"
-            return bearer
-        found = self.transfer.cookies(self.app.jar.access)
-        if len(found) > 1:
-            raise TryRefreshTokenError("two access tokens came, from cookies of two domains or paths")
-        return found[0] if found else None
+    def _check_anti_csrf(self) -> bool:
+        """Whether the engine must compare anti-CSRF tokens.
+
+        SuperTokens' clients send these headers with every call to a JSON endpoint. Forms cannot; pages
+        are protected by `check_cross_site` alone, like everything else here.
+        """
+        if self.transfer.is_legacy():
+            raise TryRefreshTokenError("the session comes from an old backend")
+        if self.request.method == "GET" or self.arrived_by == "header" or not self.speaks_json:
+            return False
+        if self.app.sessions.config.anti_csrf == "VIA_CUSTOM_HEADER" and "rid" not in self.request.headers:
+            raise TryRefreshTokenError("the rid header is missing")
+        return True
 
     async def begin_session(self, user_id: str, *, method: Method) -> Session:
         """Sign somebody in. The session that this browser had before, whoever's it was, ends."""
         sessions = self.app.sessions
-        earlier = self.transfer.cookie(self.app.jar.access), self.transfer.bearer_token()
         session = await sessions.create_new_session(user_id, disable_anti_csrf=method == "header")
-        for token in filter(None, earlier):
-            handle = await sessions.handle_of(token)
+        for token in (self.transfer.cookie(self.app.jar.access), self.transfer.bearer_token()):
+            handle = await sessions.handle_of(token) if token else None
             if handle is not None:
                 await sessions.revoke_session(handle, reason="signed in again")
-        if earlier[method == "cookie"] is not None:
-            self.transfer.clear("header" if method == "cookie" else "cookie")
         self.session, self.arrived_by = session, method
         return session
+
+    async def options(self, *_args: Any, **_kwargs: Any) -> None:
+        """What may be asked here; nobody needs a session for that (Fetch, CORS-preflight)."""
+        methods = [name for name in self.SUPPORTED_METHODS if self._implements(name)]
+        self.set_header("Allow", ", ".join(methods))
+        if self.request.headers.get("Origin") in self.app.trusted_origins:
+            self.set_header("Access-Control-Allow-Methods", ", ".join(methods))
+            asked = self.request.headers.get("Access-Control-Request-Headers", "")
+            self.set_header("Access-Control-Allow-Headers", ", ".join(cors_headers(asked)))
+            self.set_header("Access-Control-Max-Age", "600")
+        self.set_status(204)
+
+    def _implements(self, method: str) -> bool:
+        name = method.lower()
+        own = getattr(type(self), "get" if name == "head" else name)
+        return own is not getattr(RequestHandler, name, None) and own is not RequestHandler.get
 
     async def head(self, *args: Any, **kwargs: Any) -> None:
         """As GET; Tornado leaves the body out."""
@@ -190,6 +216,11 @@ class BaseHandler(RequestHandler):
         for name, value in self.app.default_headers:
             self.set_header(name, value)
         self.clear_header("Server")
+        origin = self.request.headers.get("Origin")
+        if origin in self.app.trusted_origins:
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Access-Control-Allow-Credentials", "true")
+            self.add_header("Vary", "Origin")
 
     def get_template_namespace(self) -> dict[str, Any]:
         options = self.app.options
@@ -204,6 +235,13 @@ class BaseHandler(RequestHandler):
 
     def compute_etag(self) -> None:
         """None: what must not be stored needs no validator (RFC 9111, section 5.2.2.5)."""
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """Text of the URL or a form; 400 if it is not UTF-8, without repeating what may be a password."""
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise HTTPError(400, "%r is not UTF-8", name or "the address") from None
 
     def redirect_back(self) -> str:
         """Where the visitor wanted to go, if that is a path of this site; else the dashboard."""
@@ -337,7 +375,7 @@ class BaseHandler(RequestHandler):
         elif isinstance(value, SessionError):
             log.info("%s %s: %s (%s)", self.request.method, self.request.path, value.message, value)
         else:
-            super().log_exception(typ, value, tb)
+            log_failure(self, value)
 
 
 class ProtectedHandler(BaseHandler):

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import http
+from typing import Any
+
 from tornado.web import HTTPError, StaticFileHandler
 
+from handlers.access_log import log_failure
 from handlers.base import BaseHandler, ProtectedHandler
 
 
@@ -74,8 +78,19 @@ class StaticHandler(StaticFileHandler):
 
     public = "style and scripts are the same for everybody"
 
-    def set_extra_headers(self, path: str) -> None:
+    def set_default_headers(self) -> None:
         for name, value in self.application.default_headers:  # type: ignore[attr-defined]
-            if name != "Cache-Control":
-                self.set_header(name, value)
+            self.set_header(name, value)
         self.clear_header("Server")
+
+    def set_extra_headers(self, path: str) -> None:
+        self.clear_header("Vary")
+        if "Expires" not in self._headers:  # an address without a version: ask each time whether it is new
+            self.set_header("Cache-Control", "no-cache")
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.finish(f"{status_code} {http.HTTPStatus(status_code).phrase}\n")
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        log_failure(self, value)
