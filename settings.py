@@ -205,6 +205,10 @@ def _check_cookie_domain(domain: str) -> str:
     return domain
 
 
+def _check_older_cookie_domain(domain: str) -> str:
+    return domain if domain == "auto" else _check_cookie_domain(domain)
+
+
 def _check_api_base_path(path: str) -> str:
     path = "/" + path.strip("/") if path.strip("/") else ""
     if not BASE_PATH.fullmatch(path):
@@ -320,6 +324,36 @@ class Settings:
         "only.",
         danger="Every sub-domain receives the tokens and can overwrite the cookies, so the weakest one "
         "decides. Browsers drop cookies for a public suffix such as co.uk.",
+    )
+    older_cookie_domain: str = setting(
+        "auto",
+        unit="-",
+        check=_check_older_cookie_domain,
+        effect="Where an earlier cookie_domain setting left cookies in people's browsers: a domain, or empty "
+        "if they belonged to the host alone. Two cookies of one name that come together are then cleared "
+        "there. auto: wherever they may be.",
+        danger="A wrong domain clears nothing, and those people are sent to the refresh page for ever.",
+    )
+    token_transfer_method: Literal["any", "cookie", "header"] = setting(
+        "any",
+        unit="-",
+        effect="How tokens of the JSON endpoints travel. any: as the client asks (st-auth-mode), cookie or "
+        "header: only so. Pages always use cookies.",
+        danger="In headers tokens are kept by scripts, so a script that slips into the client can take them.",
+    )
+    expose_access_token: bool = setting(
+        False,
+        unit="-",
+        effect="Also give scripts the access token (header st-access-token) when it travels in a cookie.",
+        danger="A script that slips into a page can then take the token away, not only use it there.",
+    )
+    anti_csrf: Literal["auto", "NONE", "VIA_CUSTOM_HEADER", "VIA_TOKEN"] = setting(
+        "auto",
+        unit="-",
+        effect="The header check of SuperTokens' protocol for cookie sessions at JSON endpoints, beside the "
+        "check of Origin and Fetch Metadata that always holds. auto: VIA_CUSTOM_HEADER if "
+        "cookie_same_site is none, else NONE.",
+        danger="VIA_TOKEN signs people out whose browser dropped the cookies that scripts can read.",
     )
     cookie_same_site: Literal["lax", "strict", "none"] = setting(
         "lax",
@@ -479,6 +513,13 @@ class Settings:
     def cookie_secure(self) -> bool:
         """Whether cookies carry Secure: exactly if the public URL is https://."""
         return self.public_url.startswith("https://")
+
+    @property
+    def anti_csrf_mode(self) -> Literal["NONE", "VIA_CUSTOM_HEADER", "VIA_TOKEN"]:
+        """The anti-CSRF mode that holds, with "auto" decided."""
+        if self.anti_csrf != "auto":
+            return self.anti_csrf
+        return "VIA_CUSTOM_HEADER" if self.cookie_same_site == "none" else "NONE"
 
     @property
     def is_loopback_only(self) -> bool:

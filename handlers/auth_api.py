@@ -17,7 +17,6 @@ from accounts import FieldErrors, User, WrongCredentialsError
 from handlers.account import CLEAR_SPECULATION
 from handlers.base import BaseHandler, ProtectedAPIHandler
 from handlers.caller import is_speculative
-from handlers.transfer import Method
 from sessions import Session, SessionError, StoreUnavailableError, UnauthorisedError
 
 ROUNDS_COOKIE = "sRefreshRounds"
@@ -78,16 +77,11 @@ class CredentialsAPIHandler(APIHandler):
         except WrongCredentialsError:
             self.finish({"status": "WRONG_CREDENTIALS_ERROR"})
         else:
-            await self.begin_session(user.user_id, method=self.method_for_new_session())
+            await self.begin_session(user.user_id, method=self.transfer.method_for_new_session())
             self.finish({"status": "OK", "user": user_as_json(user)})
 
     async def find_user(self, email: str, password: str) -> User:
         raise NotImplementedError
-
-    def method_for_new_session(self) -> Method:
-        """Cookies for those who ask for them; headers for the rest, who may not keep cookies."""
-        asked = self.request.headers.get("st-auth-mode", "").lower()
-        return "cookie" if asked == "cookie" else "header"
 
 
 class SignUpAPIHandler(CredentialsAPIHandler):
@@ -126,6 +120,11 @@ class RefreshHandler(APIHandler):
     public = "takes a refresh token instead of a session"
 
     async def post(self) -> None:
+        if self.transfer.clear_duplicates():
+            # Not 200: without new tokens clients take that for a broken proxy, and 202 for "try again".
+            self.set_status(202)
+            self.finish({"message": "Cookies that came twice were cleared; please ask again"})
+            return
         await self.refresh()
         self.finish({})
 
@@ -135,24 +134,27 @@ class RefreshHandler(APIHandler):
         Raises:
             UnauthorisedError: there is none, or its session is over; the client's tokens are cleared.
         """
-        bearer = self.transfer.bearer_token()
-        token = bearer or self.transfer.cookie(self.app.jar.refresh)
-        method: Method = "header" if bearer else "cookie"
+        token, method = self.transfer.refresh_token(page=not self.speaks_json)
         try:
             if token is None:
                 raise UnauthorisedError("no refresh token")
             session = await self.app.sessions.refresh_session(
                 token,
                 anti_csrf_token=self.request.headers.get("anti-csrf"),
-                disable_anti_csrf=method == "header",
+                anti_csrf_check=method == "cookie" and self._check_anti_csrf(),
             )
         except UnauthorisedError:
             self.transfer.clear()
             raise
-        if method == "header" and self.transfer.cookie(self.app.jar.refresh):
-            self.transfer.clear("cookie")
         assert session.new_tokens is not None  # noqa: S101 - a refresh always makes them
         self.transfer.attach(session.new_tokens, method)
+
+    def _check_anti_csrf(self) -> bool:
+        if not self.speaks_json:  # the way round for forms, which cannot send headers
+            return False
+        if self.app.sessions.config.anti_csrf == "VIA_CUSTOM_HEADER" and "rid" not in self.request.headers:
+            raise UnauthorisedError("the rid header is missing")
+        return True
 
 
 class RefreshReturnHandler(RefreshHandler):
@@ -190,7 +192,10 @@ class RefreshReturnHandler(RefreshHandler):
             if self._count_round(back) > MAX_ROUNDS:
                 self.see_other("/refresh-session/stopped", reason="loop", redirectBack=back)
                 return
-            await self.refresh()
+            if self.transfer.clear_duplicates():
+                back = self.request.uri or back  # once more, with what is left
+            else:
+                await self.refresh()
         self.redirect(back, status=303 if self.request.method in ("GET", "HEAD") else 307)
 
     async def _has_session(self) -> bool:
@@ -266,10 +271,12 @@ def form_fields(body: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
             raise BadRequest("All elements of formFields must be an object")
         if not isinstance(item.get("id"), str) or "value" not in item:
             raise BadRequest("All elements of formFields must contain an 'id' and 'value' field")
+        if item["id"] not in names:
+            raise BadRequest("Are you sending too many formFields?")
         if not isinstance(item["value"], str):
             raise BadRequest(f"{item['id']} value must be a string")
         fields[item["id"]] = item["value"]
-    if len(items) > len(names) or not set(fields) <= set(names):
+    if len(items) > len(names):
         raise BadRequest("Are you sending too many formFields?")
     return fields
 

@@ -33,8 +33,8 @@ from handlers.access_log import log_failure
 from handlers.caller import (
     SAFE_METHODS,
     cors_headers,
+    hostname,
     is_htmx,
-    is_loopback_name,
     is_same_site,
     is_speculative,
     wants_document,
@@ -51,6 +51,7 @@ from sessions import (
     TryRefreshTokenError,
     UnauthorisedError,
 )
+from settings import is_loopback
 
 if TYPE_CHECKING:
     from server import Application
@@ -111,7 +112,7 @@ class BaseHandler(RequestHandler):
     def check_host(self) -> None:
         """Refuse requests for other names (DNS rebinding); nothing is ever derived from the name sent."""
         host = self.request.host
-        if host.lower() != self.app.public_host and not is_loopback_name(host):
+        if host.lower() != self.app.public_host and not is_loopback(hostname(host)):
             raise HTTPError(400, "unknown host %r", host)
 
     def check_cross_site(self) -> None:

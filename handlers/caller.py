@@ -13,7 +13,7 @@ from tornado.httputil import HTTPServerRequest
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DOCUMENT_DESTINATIONS = frozenset({"document", "iframe", "frame", "embed", "object", "fencedframe"})
 SDK_HEADERS = ("rid", "fdi-version", "st-auth-mode")
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+CORS_HEADERS = ("content-type", *SDK_HEADERS, "anti-csrf", "authorization")
 
 
 def wants_document(request: HTTPServerRequest) -> bool:
@@ -61,12 +61,14 @@ def is_same_site(request: HTTPServerRequest, own_origin: str, trusted_origins: C
     return harmless_body and any(name in headers for name in SDK_HEADERS)
 
 
+def cors_headers(asked: str) -> list[str]:
+    """Which headers trusted sites' scripts may send: the SDKs' own, and whatever else they ask for."""
+    names = [name.strip().lower() for name in asked.split(",")]
+    wanted = [name for name in names if name and name.replace("-", "").isalnum() and name.isascii()]
+    return list(dict.fromkeys([*CORS_HEADERS, *wanted]))
+
+
 def hostname(host: str) -> str:
     """The name in a Host header, lower-case, without its port; IPv6 in its brackets."""
     name, colon, port = host.lower().rpartition(":")
     return name if colon and port.isdigit() else host.lower()
-
-
-def is_loopback_name(host: str) -> bool:
-    name = hostname(host)
-    return name in LOOPBACK_HOSTS or name.endswith(".localhost") or name.startswith("127.")

@@ -7,6 +7,7 @@
     sRefreshMarker                server    /                      tells pages that a refresh token may exist
     sFrontToken                   scripts   /                      user id, expiry and claims
     st-last-access-token-update   scripts   /                      changes whenever another one does
+    sAntiCsrf                     scripts   /                      under anti_csrf=VIA_TOKEN only
 
 Clients of SuperTokens write the last two themselves from response headers; the server writes them as
 well, so that a form without script and the SDK on the next page agree, and no browser cuts their life
@@ -17,7 +18,7 @@ Source: SuperTokens' frontend driver interface; RFC 6265bis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Literal
@@ -25,12 +26,14 @@ from urllib.parse import quote, unquote
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
-from sessions import Clock, Tokens
+from handlers.caller import hostname
+from sessions import Clock, Tokens, TryRefreshTokenError
 from settings import Settings
 
 Method = Literal["cookie", "header"]
 LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
 CHANGED_TOKENS_CACHE = "private, no-store"
+REMEMBER_SIGN_OUT_S = 30 * 24 * 60 * 60
 
 
 class CookieJar:
@@ -39,32 +42,55 @@ class CookieJar:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.clock = clock
         prefix = settings.cookie_prefix
-        refresh_path = f"{settings.api_base_path}/session/refresh"
         self.access = "__Host-sAccessToken" if prefix else "sAccessToken"
         self.refresh = "__Secure-sRefreshToken" if prefix else "sRefreshToken"
         self.marker = "__Host-sRefreshMarker" if prefix else "sRefreshMarker"
         self.front = "sFrontToken"
         self.updated = "st-last-access-token-update"
-        shared = f"; SameSite={settings.cookie_same_site.capitalize()}"
-        shared += f"; Domain={settings.cookie_domain}" if settings.cookie_domain else ""
-        shared += "; Secure" if settings.cookie_secure else ""
+        self.anti_csrf = "sAntiCsrf"
+        self.legacy = "sIdRefreshToken"
+        refresh_path = f"{settings.api_base_path}/session/refresh"
+        flags = f"; SameSite={settings.cookie_same_site.capitalize()}"
+        flags += "; Secure" if settings.cookie_secure else ""
+        self._domain = settings.cookie_domain
+        self._older_domain = settings.older_cookie_domain
         self._attributes = {
-            self.access: f"; Path=/; HttpOnly{shared}",
-            self.refresh: f"; Path={refresh_path}; HttpOnly{shared}",
-            self.marker: f"; Path=/; HttpOnly{shared}",
-            self.front: f"; Path=/{shared}",
-            self.updated: f"; Path=/{shared}",
+            self.access: f"; Path=/; HttpOnly{flags}",
+            self.refresh: f"; Path={refresh_path}; HttpOnly{flags}",
+            self.marker: f"; Path=/; HttpOnly{flags}",
+            self.legacy: f"; Path=/; HttpOnly{flags}",
+            self.front: f"; Path=/{flags}",
+            self.updated: f"; Path=/{flags}",
+            self.anti_csrf: f"; Path=/{flags}",
         }
 
     def line(self, name: str, value: str, expires_at: float) -> str:
         """One Set-Cookie line. Values that scripts read stand as they are, all others percent-encoded."""
-        written = value if name in (self.front, self.updated) else quote(value, safe="")
-        return f"{name}={written}; Expires={formatdate(expires_at, usegmt=True)}{self._attributes[name]}"
+        written = quote(value, safe="") if "HttpOnly" in self._attributes[name] else value
+        return self._line(name, written, formatdate(expires_at, usegmt=True), self._domain)
 
-    def clearing_lines(self) -> Iterator[str]:
-        """Take back everything that `line` set; scripts shall know that there is no session any more."""
-        for name in (self.access, self.refresh, self.marker, self.front):
-            yield f"{name}=; Expires={LONG_AGO}{self._attributes[name]}"
+    def clearing_line(self, name: str, domain: str | None = None) -> str:
+        """Take a cookie back: all but value and expiry must be as it was set. None: our own domain."""
+        return self._line(name, "", LONG_AGO, self._domain if domain is None else domain)
+
+    def _line(self, name: str, value: str, expires: str, domain: str) -> str:
+        where = f"; Domain={domain}" if domain else ""
+        return f"{name}={value}; Expires={expires}{self._attributes[name]}{where}"
+
+    def other_domains(self, host: str) -> list[str]:
+        """Where an older setting may have left cookies of ours; "" means the host alone.
+
+        A browser sends both, and nobody can tell which is which. Set by `older_cookie_domain`, or
+        guessed: the host alone, and every parent domain of it that is not our own.
+        """
+        if self._older_domain != "auto":
+            return [self._older_domain]
+        name = hostname(host)
+        labels = name.split(".")
+        parents = [".".join(labels[start:]) for start in range(len(labels) - 1)]
+        if labels[-1].isdigit() or name.startswith("["):
+            parents = []
+        return [domain for domain in ("", *parents) if domain != self._domain]
 
 
 @dataclass
@@ -77,9 +103,12 @@ class Transfer:
 
     jar: CookieJar
     request: HTTPServerRequest
+    allowed: Literal["any", "cookie", "header"]
+    exposes_access_token: bool = False
     attached: Tokens | None = None
     attached_by: Method = "cookie"
     cleared: set[Method] = field(default_factory=set)
+    other_lines: list[str] = field(default_factory=list)
 
     # -- what came ----------------------------------------------------------------------------------
 
@@ -107,11 +136,68 @@ class Transfer:
         """Whether the browser may hold a refresh token; pages never see the token itself."""
         return self.cookie(self.jar.marker) is not None
 
+    def is_legacy(self) -> bool:
+        """Whether a cookie came that only sessions of very old SuperTokens backends have."""
+        return bool(self.cookies(self.jar.legacy))
+
+    # -- which of them counts -----------------------------------------------------------------------
+
+    def access_token(self, recognises: Callable[[str], bool], *, page: bool) -> tuple[str | None, Method]:
+        """The access token to verify, and how it came; pages take it from cookies in any case.
+
+        Raises:
+            TryRefreshTokenError: two came in cookies; one of them belongs to another domain or path.
+        """
+        bearer = self.bearer_token() if self.allowed != "cookie" else None
+        if bearer is not None and recognises(bearer):
+            return bearer, "header"
+        if self.allowed == "header" and not page:
+            return None, "header"
+        found = self.cookies(self.jar.access)
+        if len(found) > 1:
+            raise TryRefreshTokenError("two access tokens came, from cookies of two domains or paths")
+        return (found[0] if found else None), "cookie"
+
+    def refresh_token(self, *, page: bool) -> tuple[str | None, Method]:
+        """The refresh token to exchange, and how it came."""
+        bearer = self.bearer_token()
+        if bearer is not None and self.allowed != "cookie":
+            return bearer, "header"
+        if self.allowed == "header" and not page:
+            return None, "header"
+        return self.cookie(self.jar.refresh), "cookie"
+
+    def method_for_new_session(self) -> Method:
+        """How a client of the JSON endpoints gets its tokens: as it asks, if the setting leaves it open.
+
+        Who does not ask gets headers: it may not keep cookies.
+        """
+        if self.allowed != "any":
+            return self.allowed
+        return "cookie" if self.request.headers.get("st-auth-mode", "").lower() == "cookie" else "header"
+
+    def clear_duplicates(self) -> bool:
+        """Take back what an older cookie domain left behind; False if nothing came twice."""
+        twice = (
+            [name for name in (self.jar.access, self.jar.refresh) if len(self.cookies(name)) > 1]
+            if self.allowed != "header"
+            else []
+        )
+        self.other_lines += [
+            self.jar.clearing_line(name, domain)
+            for name in twice
+            for domain in self.jar.other_domains(self.request.host)
+        ]
+        return bool(twice)
+
     # -- what goes back -----------------------------------------------------------------------------
 
     def attach(self, tokens: Tokens, method: Method) -> None:
+        """Give the client new tokens; those it may have the other way are dropped."""
         self.attached, self.attached_by = tokens, method
-        self.cleared.discard(method)
+        other: Method = "header" if method == "cookie" else "cookie"
+        came_otherwise = self.bearer_token() if other == "header" else self.cookie(self.jar.access)
+        self.cleared = {other} if came_otherwise and tokens.refresh_token else set()
 
     def clear(self, *methods: Method) -> None:
         """Have the client drop its tokens; without an argument whatever way they travel."""
@@ -120,30 +206,43 @@ class Transfer:
 
     def write(self, headers: HTTPHeaders) -> None:
         """Put the changes into the headers of the answer; clearing first, so that new tokens win."""
+        for line in self.other_lines:
+            headers.add("Set-Cookie", line)
         if self.attached is None and not self.cleared:
             return
         exposed = ["front-token"]
         headers["Cache-Control"] = CHANGED_TOKENS_CACHE
         headers["front-token"] = "remove"
+        if self.is_legacy():
+            headers.add("Set-Cookie", self.jar.clearing_line(self.jar.legacy))
         if "cookie" in self.cleared:
-            for line in self.jar.clearing_lines():
-                headers.add("Set-Cookie", line)
+            self._write_cleared_cookies(headers)
         if "header" in self.cleared:
             headers["st-access-token"] = headers["st-refresh-token"] = ""
             exposed += ["st-access-token", "st-refresh-token"]
-        if self.cleared and self.attached is None:
-            headers.add("Set-Cookie", self._updated_line())
         if self.attached is not None:
             exposed += self._write_tokens(headers, self.attached)
         _expose(headers, exposed)
+
+    def _write_cleared_cookies(self, headers: HTTPHeaders) -> None:
+        jar = self.jar
+        for name in (jar.access, jar.refresh, jar.marker):
+            headers.add("Set-Cookie", jar.clearing_line(name))
+        if self.attached is None:  # what scripts read belongs to either method
+            headers.add("Set-Cookie", jar.clearing_line(jar.front))
+            if self.cookie(jar.anti_csrf) is not None:
+                headers.add("Set-Cookie", jar.clearing_line(jar.anti_csrf))
+            headers.add("Set-Cookie", self._updated_line(jar.clock.now() + REMEMBER_SIGN_OUT_S))
 
     def _write_tokens(self, headers: HTTPHeaders, tokens: Tokens) -> list[str]:
         headers["front-token"] = tokens.front_token
         if self.attached_by == "header":
             headers["st-access-token"] = tokens.access_token
-            if tokens.refresh_token is not None:
-                headers["st-refresh-token"] = tokens.refresh_token
-            return ["st-access-token", "st-refresh-token"][: 2 if tokens.refresh_token else 1]
+            if tokens.refresh_token is None:
+                return ["st-access-token"]
+            headers["st-refresh-token"] = tokens.refresh_token
+            return ["st-access-token", "st-refresh-token"]
+        exposed = []
         until, jar = tokens.refresh_token_expires_at, self.jar
         headers.add("Set-Cookie", jar.line(jar.access, tokens.access_token, until))
         if tokens.refresh_token is not None:
@@ -152,14 +251,17 @@ class Transfer:
         headers.add("Set-Cookie", jar.line(jar.front, tokens.front_token, until))
         headers.add("Set-Cookie", self._updated_line(until))
         if tokens.anti_csrf_token is not None:
+            headers.add("Set-Cookie", jar.line(jar.anti_csrf, tokens.anti_csrf_token, until))
             headers["anti-csrf"] = tokens.anti_csrf_token
-            return ["anti-csrf"]
-        return []
+            exposed.append("anti-csrf")
+        if self.exposes_access_token:
+            headers["st-access-token"] = tokens.access_token
+            exposed.append("st-access-token")
+        return exposed
 
-    def _updated_line(self, until: float | None = None) -> str:
+    def _updated_line(self, until: float) -> str:
         # Only compared for equality, by scripts; it stays after sign-out and then says "not signed in".
-        now = self.jar.clock.now()
-        return self.jar.line(self.jar.updated, str(int(now * 1000)), until or now + 30 * 86400)
+        return self.jar.line(self.jar.updated, str(int(self.jar.clock.now() * 1000)), until)
 
 
 def _expose(headers: HTTPHeaders, names: list[str]) -> None:

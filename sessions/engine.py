@@ -389,14 +389,15 @@ class Sessions:
     # -- refresh ------------------------------------------------------------------------------------
 
     async def refresh_session(
-        self, refresh_token: str, *, anti_csrf_token: str | None = None, disable_anti_csrf: bool = False
+        self, refresh_token: str, *, anti_csrf_token: str | None = None, anti_csrf_check: bool = True
     ) -> Session:
         """Exchange a refresh token for new tokens (`new_tokens` of the session that is returned).
 
         Args:
             refresh_token: as the client sent it; anything at all may be in it.
-            anti_csrf_token: the `anti-csrf` header, compared under VIA_TOKEN.
-            disable_anti_csrf: for clients that send tokens in headers.
+            anti_csrf_token: the `anti-csrf` header.
+            anti_csrf_check: compare that header with the token (VIA_TOKEN only, and only if the session
+                began with one).
 
         Raises:
             UnauthorisedError: not a token of ours, or its session is over.
@@ -406,12 +407,12 @@ class Sessions:
         presented = self._refresh_tokens.read(refresh_token)
         if presented is None:
             raise UnauthorisedError("not a refresh token of ours")
-        if presented.anti_csrf and self.config.anti_csrf == "VIA_TOKEN" and not disable_anti_csrf:
+        if presented.anti_csrf and self.config.anti_csrf == "VIA_TOKEN" and anti_csrf_check:
             expected = self._refresh_tokens.anti_csrf_token(refresh_token)
             if not _same_text(expected, anti_csrf_token):
                 raise UnauthorisedError("the anti-csrf header does not belong to the refresh token")
         row = await self._exchange(presented)
-        return self._issue(row, anti_csrf=presented.anti_csrf and not disable_anti_csrf)
+        return self._issue(row, anti_csrf=presented.anti_csrf)
 
     async def _exchange(self, presented: PresentedToken) -> SessionRow:
         """The row whose tokens answer the one presented: the table at the top of this file."""

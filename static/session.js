@@ -16,6 +16,7 @@
 
 const FRONT_TOKEN = "sFrontToken";
 const LAST_UPDATE = "st-last-access-token-update";
+const ANTI_CSRF = "sAntiCsrf";
 const LOCK = "stormcellar-refresh";
 const FDI_VERSIONS = "3.1,4.0,4.1";
 const SKEW_KEY = "stormcellar-clock-skew-ms";
@@ -198,13 +199,20 @@ const requestRefresh = () =>
     signal: AbortSignal.timeout(REFRESH_TIMEOUT_MS),
   });
 
-const sessionHeaders = () => ({ rid: "session", "fdi-version": FDI_VERSIONS });
+const sessionHeaders = () => ({ rid: "session", "fdi-version": FDI_VERSIONS, ...antiCsrfHeader() });
+
+/** Under anti_csrf=VIA_TOKEN the server leaves a token in a cookie that other sites cannot read. */
+function antiCsrfHeader() {
+  const token = cookie(ANTI_CSRF);
+  return token ? { "anti-csrf": token } : {};
+}
 
 /** @param {Request} request */
 function withSessionHeaders(request) {
   const ours = new Request(request, { credentials: "include" });
   if (!ours.headers.has("rid")) ours.headers.set("rid", "anti-csrf");
   ours.headers.set("st-auth-mode", "cookie");
+  for (const [name, value] of Object.entries(antiCsrfHeader())) ours.headers.set(name, value);
   return ours;
 }
 

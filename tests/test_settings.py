@@ -101,7 +101,7 @@ def right_column(text: str) -> str:
 
 class TestDefaults:
     def test_the_names_and_defaults_that_the_outside_relies_on(self):
-        assert dataclasses.asdict(Settings()) == {
+        relied_on = {
             "port": 8888,
             "address": "127.0.0.1",
             "public_url": "",
@@ -128,7 +128,13 @@ class TestDefaults:
             "password_min_length": 8,
             "password_hash_threads": 0,
             "password_hash_queue": 64,
+            "older_cookie_domain": "auto",
+            "token_transfer_method": "any",
+            "expose_access_token": False,
+            "anti_csrf": "auto",
         }
+        defaults = dataclasses.asdict(Settings())
+        assert {name: defaults.get(name) for name in relied_on} == relied_on
 
     def test_nothing_given_means_the_defaults(self):
         assert load([], {"PATH": "/bin"}) == Settings()
@@ -226,6 +232,10 @@ def test_a_right_value_is_kept_in_its_one_spelling(given, kept):
         ("trusted_origins", ("https://a.example/path",), "without path"),
         ("trusted_origins", ("http://a.example",), "https:// unless"),
         ("cookie_domain", "com", "with a dot"),
+        ("older_cookie_domain", "com", "with a dot"),
+        ("token_transfer_method", "both", "any"),
+        ("expose_access_token", "perhaps", "true"),
+        ("anti_csrf", "none", "NONE"),
         ("cookie_domain", "localhost", "with a dot"),
         ("cookie_domain", "192.168.0.1", "not an IP address"),
         ("cookie_domain", "https://example.com", "a domain name"),
