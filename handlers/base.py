@@ -153,14 +153,17 @@ class BaseHandler(RequestHandler):
     async def override_global_claim_validators(
         self, validators: Sequence[ClaimValidator], session: Session
     ) -> Sequence[ClaimValidator]:
-        """Which claim validators hold here; `validators` are those that hold everywhere."""
-        return validators
+        """Which claim validators hold here; `validators` are those that hold everywhere.
+
+        Pages for everybody hold nobody to any: whoever may not do much may still look, sign out or in.
+        """
+        return validators if self.session_required else []
 
     @property
     def _claims_override(self) -> ClaimsOverride | None:
-        """Only where a class overrides it is there anything to ask."""
+        """None where the method above would leave everything as it is."""
         overridden = type(self).override_global_claim_validators
-        if overridden is BaseHandler.override_global_claim_validators:
+        if self.session_required and overridden is BaseHandler.override_global_claim_validators:
             return None
         return self.override_global_claim_validators
 
