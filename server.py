@@ -26,6 +26,7 @@ import settings as configuration
 from accounts import ARGON2ID, Argon2Parameters, PasswordHasher, Users
 from handlers.access_log import log_request
 from handlers.headers import default_headers
+from handlers.live import LiveConnections
 from handlers.pages import NotFoundHandler
 from handlers.routes import check_access, describe, routes
 from handlers.transfer import CookieJar
@@ -38,6 +39,9 @@ log = logging.getLogger("stormcellar")
 HERE = Path(__file__).parent
 MAX_BODY_BYTES = 10 * 1024 * 1024
 BODY_TIMEOUT_S = 30
+PING_INTERVAL_S = 30  # a peer that has gone without a word is noticed within PING_TIMEOUT_S more
+PING_TIMEOUT_S = 20
+MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
 IDLE_TIMEOUT_S = 75
 
 
@@ -77,6 +81,7 @@ class Application(TornadoApplication):
             password_min_length=options.password_min_length,
             site_name=options.site_name,
         )
+        self.live = LiveConnections(self.sessions)
         self.started = False
         self._starting = asyncio.Lock()
         table = routes(options)
@@ -86,6 +91,9 @@ class Application(TornadoApplication):
             default_handler_class=NotFoundHandler,
             template_path=str(HERE / "templates"),
             log_function=log_request,
+            websocket_ping_interval=PING_INTERVAL_S,
+            websocket_ping_timeout=PING_TIMEOUT_S,
+            websocket_max_message_size=MAX_SOCKET_MESSAGE_BYTES,
             compiled_template_cache=not options.debug,
             static_hash_cache=not options.debug,
         )
@@ -99,12 +107,14 @@ class Application(TornadoApplication):
                 await self.database.open()
                 await self.sessions.start()
                 await self.accounts.open()
+                self.live.start()
                 self.started = True
 
     async def stop(self) -> None:
         """Finish what was begun and let go of every thread and file."""
         if self.started:
             self.started = False
+            await self.live.stop()
             await self.sessions.stop()
             await self.database.close()
         self.hasher.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 from tornado.routing import URLSpec
 
-from handlers import account, auth_api, pages
+from handlers import account, auth_api, live, pages
 from handlers.base import ProtectedHandler
 from settings import Settings
 
@@ -40,6 +40,7 @@ def routes(settings: Settings) -> list[URLSpec]:
         # For people who are signed in: yours go here
         URLSpec(r"/dashboard", pages.DashboardHandler, name="dashboard"),
         # For scripts and apps of people who are signed in
+        URLSpec(r"/ws/session", live.SessionSocketHandler, name="session_socket"),
         URLSpec(base + r"/signout/?", auth_api.SignOutAPIHandler),
     ]
 

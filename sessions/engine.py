@@ -77,6 +77,8 @@ MAINTENANCE_INTERVAL_S = 60.0
 NOTE_USE_DELAY_S = 0.05
 PURGE_BATCH = 500
 REFRESH_ATTEMPTS = 5
+MESSAGE_KEPT_S = 60.0
+OWN_CLAIMS = PROTECTED_CLAIMS | {"iss"}
 
 
 class Sessions:
@@ -560,6 +562,30 @@ class Sessions:
     @staticmethod
     def session_is_gone(session_handle: str) -> UnauthorisedError:
         return UnauthorisedError(f"session {session_handle} is over")
+
+    # -- connections that stay open ---------------------------------------------------------------
+
+    async def renewed_until(self, session_handle: str) -> float | None:
+        """When a session's newest access token expires (Unix seconds), by the store; None if it is over."""
+        row = await self._living_row(session_handle)
+        return None if row is None else row.rotated_at + self.config.access_token_lifetime_s
+
+    async def refetch(self, session: Session) -> None:
+        """Bring the claims of a session object that is kept for long up to date with the store.
+
+        Raises:
+            UnauthorisedError: the session is over.
+        """
+        row = await self._living_row(session.handle)
+        if row is None:
+            raise self.session_is_gone(session.handle)
+        own = {name: value for name, value in session.access_token_payload.items() if name in OWN_CLAIMS}
+        payload = {**own, **row.payload, "sc-ver": row.payload_version}
+        session.replace_token(AccessToken.from_payload(payload, session.token.kid), session.new_tokens)
+
+    async def publish(self, topic: str, message: str) -> None:
+        """Hand a text to the feed's listeners in every process. It is not kept for those who come later."""
+        await self._store.publish(topic, message, keep_until=self.clock.now() + MESSAGE_KEPT_S)
 
     # -- look at sessions ---------------------------------------------------------------------------
 

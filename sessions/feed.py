@@ -132,7 +132,7 @@ class Feed:
             self.note_revoked(entry.handle, entry.keep_until)
         elif entry.kind == "payload":
             self.note_payload(entry.handle, entry.payload_version, entry.keep_until)
-        else:
+        elif entry.kind != "message":
             return
         for listener in self._listeners:
             try:

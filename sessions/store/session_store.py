@@ -276,6 +276,12 @@ class SessionStore:
 
         return await self.database.write(work)
 
+    async def publish(self, topic: str, message: str, *, keep_until: float) -> None:
+        """Leave a message in the feed."""
+        await self.database.write(
+            lambda connection: _tell(connection, "message", topic, 0, message, keep_until)
+        )
+
     # -- feed ---------------------------------------------------------------------------------------
 
     async def feed_after(self, last_id: int, limit: int = 10_000) -> list[FeedEntry]:

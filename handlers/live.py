@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: MIT
+"""Connections that stay open: WebSockets and event streams that belong to a session, and end with it.
+
+A connection belongs to the session's handle, not to the access token that opened it, so ordinary renewals
+leave it alone. It is closed, by the server,
+
+    4001  the moment the session is revoked, on whatever server
+    4003  when its access token's time is over and the client has not renewed the session
+    4004  when its claims changed and no longer satisfy what the handler asks for
+
+Whether the session was renewed is asked of the store, once in an access token's lifetime. Some time
+before, the client is sent `{"session": "renew"}`; `static/session.js` answers that by renewing.
+
+    class PricesHandler(ProtectedWebSocketHandler):
+        def on_message(self, message):
+            self.write_message(message)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any
+
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from handlers.base import ProtectedHandler
+from handlers.caller import is_same_site
+from sessions import InvalidClaimsError, SessionError, Sessions, StoreUnavailableError
+from sessions.store.session_store import FeedEntry
+
+log = logging.getLogger("stormcellar.live")
+
+REVOKED, EXPIRED, CLAIMS_CHANGED, GOING_AWAY = 4001, 4003, 4004, 1001
+REASONS = {
+    REVOKED: "the session has ended",
+    EXPIRED: "the session was not renewed",
+    CLAIMS_CHANGED: "the session may not do this any more",
+    GOING_AWAY: "the server is going away",
+}
+CHECK_INTERVAL_S = 1.0
+RENEW_AHEAD = 0.2  # of an access token's lifetime, but at most
+RENEW_AHEAD_MAX_S = 60.0
+
+
+class LiveConnections:
+    """The open connections of this process, by session and by user.
+
+    Args:
+        sessions: the engine; its feed tells of revocations and of messages, also from other servers.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._by_handle: dict[str, set[LiveHandler]] = defaultdict(set)
+        self._by_user: dict[str, set[LiveHandler]] = defaultdict(set)
+        self._tasks: set[asyncio.Task[None]] = set()
+        sessions.feed.listen(self._hear)
+
+    def __iter__(self) -> Iterator[LiveHandler]:
+        return (connection for group in self._by_handle.values() for connection in group)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_handle.values()))
+
+    def start(self) -> None:
+        self._spawn(self._watch_deadlines())
+
+    async def stop(self) -> None:
+        """Say goodbye to everybody; clients may connect again at once, to another server."""
+        for connection in list(self):
+            connection.end(GOING_AWAY)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def add(self, connection: LiveHandler) -> None:
+        self._by_handle[connection.session.handle].add(connection)
+        self._by_user[connection.session.user_id].add(connection)
+
+    def remove(self, connection: LiveHandler) -> None:
+        for index, key in (
+            (self._by_handle, connection.session.handle),
+            (self._by_user, connection.session.user_id),
+        ):
+            index[key].discard(connection)
+            if not index[key]:
+                del index[key]
+
+    async def send_to_session(self, session_handle: str, message: str) -> None:
+        """Send a text to every connection of a session, on every server."""
+        await self._sessions.publish(f"session {session_handle}", message)
+
+    async def send_to_user(self, user_id: str, message: str) -> None:
+        """Send a text to every connection of all of a user's sessions, on every server."""
+        await self._sessions.publish(f"user {user_id}", message)
+
+    # -- what the feed brings -----------------------------------------------------------------------
+
+    def _hear(self, entry: FeedEntry) -> None:
+        if entry.kind == "revoked":
+            for connection in list(self._by_handle.get(entry.handle, ())):
+                connection.end(REVOKED)
+        elif entry.kind == "payload":
+            self._for_each(self._by_handle.get(entry.handle, ()), self._check_claims)
+        elif entry.kind == "message":
+            kind, _, key = entry.handle.partition(" ")
+            group = (self._by_handle if kind == "session" else self._by_user).get(key, ())
+            self._for_each(group, lambda connection: connection.send(entry.reason))
+
+    async def _check_claims(self, connection: LiveHandler) -> None:
+        try:
+            await connection.check_claims()
+        except InvalidClaimsError:
+            connection.end(CLAIMS_CHANGED)
+        except StoreUnavailableError:
+            log.warning("the claims of a connection could not be checked; its next renewal does it")
+        except SessionError:
+            connection.end(REVOKED)
+
+    # -- deadlines ----------------------------------------------------------------------------------
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL_S)
+            await self.check_deadlines()
+
+    async def check_deadlines(self) -> None:
+        """Remind those whose token is about to expire, and end those who did not renew."""
+        now = self._sessions.clock.now()
+        for connection in list(self):
+            if connection.deadline <= now:
+                self._spawn(self._renew_or_end(connection))
+            elif not connection.reminded and connection.reminder_at <= now:
+                connection.reminded = True
+                self._spawn(connection.send(json.dumps({"session": "renew"})))
+
+    async def _renew_or_end(self, connection: LiveHandler) -> None:
+        try:
+            until = await self._sessions.renewed_until(connection.session.handle)
+        except StoreUnavailableError:
+            return  # nobody knows; asked again in a moment
+        if until is None:
+            connection.end(REVOKED)
+        elif until <= self._sessions.clock.now():
+            connection.end(EXPIRED)
+        else:
+            connection.extend(until)
+
+    # -- tasks --------------------------------------------------------------------------------------
+
+    def _for_each(
+        self, connections: Iterable[LiveHandler], work: Callable[[LiveHandler], Awaitable[None]]
+    ) -> None:
+        for connection in list(connections):
+            self._spawn(work(connection))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class LiveHandler(ProtectedHandler):
+    """What WebSockets and event streams share. Before they open, they refuse with a plain 401 or 403."""
+
+    speaks_json = True
+    deadline: float
+    reminder_at: float
+    reminded: bool
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        own_origin = self.app.options.origin or f"http://{self.request.host}"
+        if not is_same_site(self.request, own_origin, self.app.trusted_origins):
+            raise HTTPError(403, "a connection from another site")
+
+    def join(self) -> None:
+        """The connection is open: hear what happens to its session from now on."""
+        self.extend(self.session.expires_at)
+        self.app.live.add(self)
+
+    def leave(self) -> None:
+        with contextlib.suppress(KeyError):
+            self.app.live.remove(self)
+
+    def extend(self, until: float) -> None:
+        """The session was renewed until then (Unix seconds)."""
+        ahead = min(self.app.options.access_token_lifetime_s * RENEW_AHEAD, RENEW_AHEAD_MAX_S)
+        self.deadline, self.reminder_at, self.reminded = until, until - ahead, False
+
+    async def check_claims(self) -> None:
+        """Judge the session by its claims as they are in the store now.
+
+        Raises:
+            InvalidClaimsError: they do not satisfy this handler any more.
+            UnauthorisedError: the session is over.
+        """
+        sessions = self.app.sessions
+        await sessions.refetch(self.session)
+        validators = await self.override_global_claim_validators(
+            sessions.global_claim_validators, self.session
+        )
+        await self.session.assert_claims(validators)
+
+    async def send(self, text: str) -> None:
+        """Send a text to the client; whoever has gone misses it."""
+        raise NotImplementedError
+
+    def end(self, code: int) -> None:
+        """Close the connection, telling why."""
+        raise NotImplementedError
+
+
+class ProtectedWebSocketHandler(LiveHandler, WebSocketHandler):
+    """A WebSocket for people who are signed in. Override `on_message`, `opened` and `closed`."""
+
+    def check_origin(self, origin: str) -> bool:
+        return True  # prepare() has checked it, by the same rule as everything else
+
+    def opened(self) -> None:
+        """The socket is open."""
+
+    def closed(self) -> None:
+        """The socket is closed, from whichever side."""
+
+    def open(self, *_args: Any, **_kwargs: Any) -> None:
+        self.join()
+        self.opened()
+
+    def on_message(self, message: str | bytes) -> None:
+        """The client sent something; by default nobody listens."""
+
+    def on_close(self) -> None:
+        self.leave()
+        self.closed()
+
+    async def send(self, text: str) -> None:
+        with contextlib.suppress(WebSocketClosedError, StreamClosedError):
+            await self.write_message(text)
+
+    def end(self, code: int) -> None:
+        self.leave()
+        self.close(code, REASONS[code])
+
+
+class ProtectedEventStreamHandler(LiveHandler):
+    """Server-sent events for people who are signed in (WHATWG HTML, section 9.2).
+
+    Override `stream`; the answer goes on until it returns, the client goes, or the session ends. The last
+    event then is `session` with the close code, after which the client must not connect again by itself.
+    """
+
+    async def get(self, *_args: Any, **_kwargs: Any) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would keep the events to itself
+        await self.flush()
+        self.join()
+        self._streaming = asyncio.ensure_future(self.stream())
+        with contextlib.suppress(asyncio.CancelledError, StreamClosedError):
+            await self._streaming
+        self.leave()
+
+    async def stream(self) -> None:
+        """Send events with `self.send`, for as long as there are any."""
+        await asyncio.Event().wait()
+
+    async def send(self, text: str, event: str = "message") -> None:
+        lines = "".join(f"data: {line}\n" for line in text.splitlines() or [""])
+        self.write(f"event: {event}\n{lines}\n")
+        with contextlib.suppress(StreamClosedError):
+            await self.flush()
+
+    def end(self, code: int) -> None:
+        self.leave()
+        self.write(f"event: session\ndata: {json.dumps({'code': code, 'reason': REASONS[code]})}\n\n")
+        self._streaming.cancel()
+
+    def on_connection_close(self) -> None:
+        self.leave()
+        if hasattr(self, "_streaming"):
+            self._streaming.cancel()
+
+
+class SessionSocketHandler(ProtectedWebSocketHandler):
+    """/ws/session: a page's line to its own session: it hears at once when the session is over."""

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: MIT
+"""WebSockets and event streams belong to a session: they open, stay and end with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from handlers.live import ProtectedEventStreamHandler, ProtectedWebSocketHandler
+from server import Application, make_app
+from sessions import BooleanClaim, Session
+from settings import Settings
+from tests.support import FakeClock, cheap_keys
+
+ADULT: BooleanClaim = BooleanClaim("adult", lambda *_: True)
+
+
+class EchoHandler(ProtectedWebSocketHandler):
+    """An ordinary socket of a clone."""
+
+    def on_message(self, message: str | bytes) -> None:
+        self.write_message(f"{self.session.user_id}: {message!s}")
+
+
+class AdultsHandler(ProtectedWebSocketHandler):
+    """A socket that asks for a claim."""
+
+    async def override_global_claim_validators(self, validators: Any, session: Session) -> Any:
+        return [*validators, ADULT.is_true()]
+
+
+class TickerHandler(ProtectedEventStreamHandler):
+    """An event stream."""
+
+    async def stream(self) -> None:
+        await self.send("tick")
+        await asyncio.Event().wait()
+
+
+class Site:
+    """An application that listens, its clock, and what a browser would do with it."""
+
+    def __init__(self, application: Application, clock: FakeClock, port: int) -> None:
+        self.application, self.clock, self.port = application, clock, port
+        self.origin = f"http://localhost:{port}"
+
+    async def sign_in(self, user_id: str = "ann", **payload: Any) -> Session:
+        return await self.application.sessions.create_new_session(user_id, access_token_payload=payload)
+
+    async def connect(
+        self, session: Session | None, path: str = "/echo", origin: str | None = None
+    ) -> WebSocketClientConnection:
+        headers = {"Origin": origin or self.origin}
+        if session is not None and session.new_tokens is not None:
+            headers["Cookie"] = f"sAccessToken={session.new_tokens.access_token}"
+        return await websocket_connect(
+            HTTPRequest(f"ws://localhost:{self.port}{path}", headers=headers)
+        )
+
+
+@asynccontextmanager
+async def site(tmp_path: Path, clock: FakeClock | None = None) -> AsyncIterator[Site]:
+    clock = clock or FakeClock()
+    application = make_app(
+        Settings(data_dir=tmp_path, access_token_jitter_percent=0),
+        clock=clock,
+        generate_key=cheap_keys(),
+        claims=[ADULT],
+    )
+    application.add_handlers(
+        ".*", [("/echo", EchoHandler), ("/adults", AdultsHandler), ("/ticker", TickerHandler)]
+    )
+    await application.start()
+    socket, port = bind_unused_port()
+    server = HTTPServer(application)
+    server.add_socket(socket)
+    try:
+        yield Site(application, clock, port)
+    finally:
+        server.stop()
+        await application.stop()
+        await server.close_all_connections()
+
+
+def run(story: Callable[[], Any]) -> None:
+    asyncio.run(asyncio.wait_for(story(), 30))
+
+
+async def closed_with(connection: WebSocketClientConnection) -> int | None:
+    """Wait until the server closes; messages on the way are left out."""
+    while await connection.read_message() is not None:
+        pass
+    return connection.close_code
+
+
+def test_a_socket_knows_who_it_belongs_to(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            socket = await here.connect(await here.sign_in())
+            await socket.write_message("hello")
+            assert await socket.read_message() == "ann: hello"
+
+    run(story)
+
+
+def test_without_a_session_there_is_a_plain_401_and_no_socket(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in()
+            with pytest.raises(HTTPClientError) as guest:
+                await here.connect(None)
+            here.clock.advance(3600)
+            with pytest.raises(HTTPClientError) as late:
+                await here.connect(session)
+            assert (guest.value.code, late.value.code) == (401, 401)
+            assert late.value.response
+            assert json.loads(late.value.response.body) == {"message": "try refresh token"}
+
+    run(story)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost", "http://localhost:1"])
+def test_another_sites_page_gets_no_socket(tmp_path: Path, origin: str) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in()
+            with pytest.raises(HTTPClientError) as refused:
+                await here.connect(session, origin=origin)
+            assert refused.value.code == 403
+
+    run(story)
+
+
+def test_a_session_whose_claims_do_not_hold_gets_a_403(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in()
+            await session.set_claim_value(ADULT, False)
+            with pytest.raises(HTTPClientError) as refused:
+                await here.connect(session, "/adults")
+            assert refused.value.code == 403
+
+    run(story)
+
+
+def test_revoking_the_session_closes_its_sockets_and_no_other(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session, other = await here.sign_in(), await here.sign_in()
+            sockets = [await here.connect(session) for _ in range(3)]
+            survivor = await here.connect(other)
+            await here.application.sessions.revoke_session(session.handle)
+            assert [await closed_with(socket) for socket in sockets] == [4001] * 3
+            await survivor.write_message("still here")
+            assert await survivor.read_message() == "ann: still here"
+            assert len(here.application.live) == 1
+
+    run(story)
+
+
+def test_a_session_revoked_on_another_server_closes_its_sockets_here(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here, site(tmp_path) as there:
+            session = await here.sign_in()
+            socket = await here.connect(session)
+            await there.application.sessions.revoke_all_sessions_for_user("ann")
+            assert await closed_with(socket) == 4001
+
+    run(story)
+
+
+def test_a_socket_stays_open_through_renewals_of_its_session(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in()
+            socket = await here.connect(session)
+            for _ in range(3):
+                here.clock.advance(3590)
+                assert session.new_tokens
+                session = await here.application.sessions.refresh_session(session.new_tokens.refresh_token or "")
+                here.clock.advance(11)
+                await here.application.live.check_deadlines()
+            await socket.write_message("hello")
+            messages = [await socket.read_message() for _ in range(1)]
+            assert messages == ["ann: hello"]
+
+    run(story)
+
+
+def test_a_socket_is_reminded_and_then_closed_when_nobody_renews(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            socket = await here.connect(await here.sign_in())
+            here.clock.advance(3545)
+            await here.application.live.check_deadlines()
+            await here.application.live.check_deadlines()
+            assert await socket.read_message() == '{"session": "renew"}'
+            here.clock.advance(60)
+            await here.application.live.check_deadlines()
+            assert await socket.read_message() is None
+            assert socket.close_code == 4003
+
+    run(story)
+
+
+def test_a_claim_that_holds_no_more_closes_the_sockets_that_asked_for_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in()
+            adults, anybody = await here.connect(session, "/adults"), await here.connect(session)
+            await here.application.sessions.set_claim_value(session.handle, ADULT, False)
+            assert await closed_with(adults) == 4004
+            await anybody.write_message("hello")
+            assert await anybody.read_message() == "ann: hello"
+
+    run(story)
+
+
+def test_messages_reach_all_sockets_of_a_session_or_a_user_on_every_server(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here, site(tmp_path) as there:
+            one, two = await here.sign_in(), await here.sign_in()
+            sockets = [await here.connect(one), await there.connect(one), await there.connect(two)]
+            await here.application.live.send_to_user("ann", "to ann")
+            assert [await socket.read_message() for socket in sockets] == ["to ann"] * 3
+            await there.application.live.send_to_session(one.handle, "to one")
+            assert [await socket.read_message() for socket in sockets[:2]] == ["to one"] * 2
+            await sockets[2].write_message("last")
+            assert await sockets[2].read_message() == "ann: last"
+
+    run(story)
+
+
+def test_a_server_that_stops_closes_its_sockets_with_1001(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            socket = await here.connect(await here.sign_in())
+            await here.application.live.stop()
+            assert await closed_with(socket) == 1001
+
+    run(story)
+
+
+def test_an_event_stream_ends_with_its_session_and_says_so(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in()
+            assert session.new_tokens
+            chunks: list[bytes] = []
+            first = asyncio.Event()
+
+            def receive(chunk: bytes) -> None:
+                chunks.append(chunk)
+                first.set()
+
+            fetching = asyncio.ensure_future(
+                AsyncHTTPClient().fetch(
+                    f"{here.origin}/ticker",
+                    headers={
+                        "Origin": here.origin,
+                        "Cookie": f"sAccessToken={session.new_tokens.access_token}",
+                    },
+                    streaming_callback=receive,
+                )
+            )
+            await first.wait()
+            assert b"".join(chunks) == b"event: message\ndata: tick\n\n"
+            await here.application.sessions.revoke_session(session.handle)
+            response = await fetching
+            assert response.headers["Content-Type"] == "text/event-stream"
+            assert b"".join(chunks[1:]).startswith(b'event: session\ndata: {"code": 4001')
+            assert len(here.application.live) == 0
+
+    run(story)
