@@ -18,6 +18,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -141,7 +142,7 @@ class SqliteDatabase:
             with _as_unavailable():
                 self.path.touch(mode=0o600, exist_ok=True)
                 connection = self._connect()
-                connection.execute("PRAGMA journal_mode=WAL")
+                _switch_to_wal(connection)
         except StoreUnavailableError as error:
             self._tell(_set_error, opened, error)
             return
@@ -234,6 +235,19 @@ class SqliteDatabase:
             self._closing.wait(POLL_INTERVAL_S)
         if connection is not None:
             connection.close()
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Alone among statements, this one does not wait for processes that start at the same moment."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _run(connection: sqlite3.Connection, job: _Job) -> None:
