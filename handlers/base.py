@@ -24,7 +24,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from tornado.web import HTTPError, RequestHandler
 
@@ -313,8 +313,8 @@ class BaseHandler(RequestHandler):
 
     def answer_htmx(self, error: SessionError) -> None:
         """htmx would paint a redirected page into its widget; this header makes it change the page."""
-        current = urlsplit(self.request.headers.get("HX-Current-URL", ""))
-        back = return_address(current.path + ("?" + current.query if current.query else ""))
+        _host, slash, rest = self.request.headers.get("HX-Current-URL", "").partition("://")[2].partition("/")
+        back = return_address(slash + rest)
         path = "/refresh-session" if self._is_worth_a_refresh(error) else "/login"
         self.set_header("HX-Redirect", f"{path}?{urlencode({'redirectBack': back}, safe='/')}")
         self.answer_json(error)
