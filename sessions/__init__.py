@@ -14,7 +14,7 @@ from sessions.claims import (
 )
 from sessions.clock import Clock, SystemClock
 from sessions.config import SessionConfig
-from sessions.engine import ClaimsOverride, Sessions
+from sessions.engine import Sessions
 from sessions.errors import (
     InvalidClaimsError,
     SessionError,
@@ -24,6 +24,7 @@ from sessions.errors import (
     UnauthorisedError,
 )
 from sessions.session import Session, SessionInformation, Tokens
+from sessions.verifier import ClaimsOverride
 
 __all__ = [
     "BooleanClaim",

@@ -174,6 +174,8 @@ def _has_required_members(payload: Mapping[str, Any], version: str) -> bool:
         isinstance(payload.get(name), str) and 0 < len(payload[name]) <= MAX_STRING_CHARACTERS
         for name in _REQUIRED_STRINGS[version]
     )
+    if payload.get("stt", 0) != 0:  # an OAuth token of SuperTokens', signed with the same keys
+        return False
     return strings and _is_integer(payload.get("iat")) and _is_integer(payload.get("exp"))
 
 

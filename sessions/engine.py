@@ -23,12 +23,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import inspect
 import logging
 import random
 import uuid
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -60,14 +58,11 @@ from sessions.refresh_token import PresentedToken, RefreshTokens, new_session_se
 from sessions.session import Session, SessionInformation, Tokens, front_token
 from sessions.store import Database
 from sessions.store.session_store import SessionRow, SessionStore, to_json
+from sessions.verifier import ClaimsOverride, Verifier, chosen_validators, compare_anti_csrf, same_text
 
 log = logging.getLogger("stormcellar.sessions")
 
 T = TypeVar("T")
-ClaimsOverride = Callable[
-    [Sequence[ClaimValidator], Session],
-    "Sequence[ClaimValidator] | Awaitable[Sequence[ClaimValidator]]",
-]
 TheftHook = Callable[[str, str], "Awaitable[None] | None"]
 
 DEFAULT_TENANT = "public"
@@ -123,7 +118,15 @@ class Sessions:
         )
         self.feed = Feed(self._store, self.clock, self.keys.load)
         self._refresh_tokens = RefreshTokens(config.secret)
-        self._remembered: OrderedDict[str, AccessToken] = OrderedDict()
+        self._verifier = Verifier(
+            self.keys,
+            self.clock,
+            versions=("5",),
+            issuer=config.issuer,
+            objection=self._objection,
+            first_seen=lambda token: self._note_use(token.handle, token.generation),
+            remembered=config.remembered_tokens,
+        )
         self._seen_in_use: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._note_use_task: asyncio.Task[None] | None = None
@@ -255,15 +258,11 @@ class Sessions:
             InvalidClaimsError: a claim validator refused.
             StoreUnavailableError: it cannot be known whether the session was revoked.
         """
-        token = await self._read(access_token) if access_token else None
+        token = await self._verifier.living_token(access_token, required=session_required)
         if token is None:
-            if session_required:
-                raise UnauthorisedError("no access token", clear_tokens=False)
             return None
-        if token.expires_at <= self.clock.now():
-            raise TryRefreshTokenError("the access token has expired")
         if anti_csrf_check and self.config.anti_csrf == "VIA_TOKEN":
-            _compare_anti_csrf(token.anti_csrf_token, anti_csrf_token)
+            compare_anti_csrf(token, anti_csrf_token)
         self._ask_feed(token)
         if check_database or (check_database is None and self.config.check_database):
             await self._ask_store(token)
@@ -271,64 +270,30 @@ class Sessions:
             await self._ask_store_if_possible(token)
         session = Session(self, token)
         if self.global_claim_validators or override_global_claim_validators:
-            validators = await self._validators(session, override_global_claim_validators)
+            validators = await chosen_validators(
+                self.global_claim_validators, override_global_claim_validators, session
+            )
             await self.assert_claims(session, validators)
         return session
 
     def recognises(self, access_token: str) -> bool:
         """Whether this has the form of an access token of ours; other services' tokens have not."""
-        unverified = jwt.read(access_token, accepted_versions=("5",))
-        return unverified is not None and unverified.resembles_ours()
+        return self._verifier.recognises(access_token)
 
     async def handle_of(self, access_token: str) -> str | None:
         """The session that a genuine access token belongs to, be it expired or revoked; else None."""
         try:
-            token = await self._read(access_token)
+            token = await self._verifier.read(access_token)
         except TryRefreshTokenError:
             return None
         return token.handle if token else None
 
-    async def _read(self, text: str) -> AccessToken | None:
-        """The token, remembered or verified anew; it may have expired. None if it is not one of ours."""
-        token = self._remembered.get(text)
-        if token is None or not self.keys.find(token.kid):  # a key that is gone takes its tokens with it
-            self._remembered.pop(text, None)
-            return await self._verify(text)
-        self._remembered.move_to_end(text)
-        return token
-
-    async def _verify(self, text: str) -> AccessToken | None:
-        """Verify a token that is not remembered, and remember it. None if it is not one of ours."""
-        unverified = jwt.read(text, accepted_versions=("5",))
-        if unverified is None:
-            return None
-        key = self.keys.find(unverified.kid) or await self._find_new_key(unverified.kid)
-        token = jwt.verify(unverified, key.public_key, self.config.issuer) if key else None
-        if token is None:
-            if unverified.resembles_ours():
-                raise TryRefreshTokenError("the access token's key, signature or issuer is not ours")
-            return None
+    def _objection(self, token: AccessToken) -> str:
         if not self.keys.is_ours(token.kid):
-            raise TryRefreshTokenError("the access token was signed by the other kind of key")
+            return "was signed by the other kind of key"
         if token.expires_at - token.issued_at > self.config.access_token_lifetime_s:
-            raise TryRefreshTokenError("the access token lives longer than is allowed now")
-        if token.expires_at > self.clock.now():
-            self._remember(text, token)
-        return token
-
-    async def _find_new_key(self, kid: str) -> Any:
-        # Only an id of the right form is worth asking the store for.
-        if not (kid[:2] in ("d-", "s-") and kid[2:].replace("-", "").isalnum() and kid.isascii()):
-            return None
-        with contextlib.suppress(StoreUnavailableError):
-            return await self.keys.find_or_reload(kid)
-        return None
-
-    def _remember(self, text: str, token: AccessToken) -> None:
-        self._remembered[text] = token
-        if len(self._remembered) > self.config.remembered_tokens:
-            self._remembered.popitem(last=False)
-        self._note_use(token.handle, token.generation)
+            return "lives longer than is allowed now"
+        return ""
 
     def _ask_feed(self, token: AccessToken) -> None:
         if self.feed.state == "never":
@@ -411,7 +376,7 @@ class Sessions:
             raise UnauthorisedError("not a refresh token of ours")
         if presented.anti_csrf and self.config.anti_csrf == "VIA_TOKEN" and anti_csrf_check:
             expected = self._refresh_tokens.anti_csrf_token(refresh_token)
-            if not _same_text(expected, anti_csrf_token):
+            if not same_text(expected, anti_csrf_token):
                 raise UnauthorisedError("the anti-csrf header does not belong to the refresh token")
         row = await self._exchange(presented)
         return self._issue(row, anti_csrf=presented.anti_csrf)
@@ -745,24 +710,6 @@ class Sessions:
     async def _living_row(self, handle: str) -> SessionRow | None:
         row = await self._store.load(handle)
         return row if row is not None and self._is_alive(row) else None
-
-    async def _validators(
-        self, session: Session, override: ClaimsOverride | None
-    ) -> Sequence[ClaimValidator]:
-        if override is None:
-            return self.global_claim_validators
-        chosen = override(self.global_claim_validators, session)
-        return await chosen if inspect.isawaitable(chosen) else chosen
-
-
-def _compare_anti_csrf(expected: str | None, sent: str | None) -> None:
-    if expected is None or not _same_text(expected, sent):
-        raise TryRefreshTokenError("the anti-csrf header does not belong to the access token")
-
-
-def _same_text(expected: str, sent: str | None) -> bool:
-    """Compare in constant time; what was sent may be any text at all."""
-    return hmac.compare_digest(expected.encode(), (sent or "").encode(errors="replace"))
 
 
 def _is_engines_own(name: str) -> bool:
