@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import tornado.autoreload
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
+from tornado.httputil import HTTPServerRequest
 from tornado.web import Application as TornadoApplication
+from tornado.web import RequestHandler, _HandlerDelegate
 
+import processes
 import settings as configuration
 from accounts import ARGON2ID, Argon2Parameters, PasswordHasher, Users
 from handlers.access_log import log_request
@@ -37,12 +36,9 @@ from settings import Settings, SettingsError
 log = logging.getLogger("stormcellar")
 
 HERE = Path(__file__).parent
-MAX_BODY_BYTES = 10 * 1024 * 1024
-BODY_TIMEOUT_S = 30
 PING_INTERVAL_S = 30  # a peer that has gone without a word is noticed within PING_TIMEOUT_S more
 PING_TIMEOUT_S = 20
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
-IDLE_TIMEOUT_S = 75
 
 
 class Application(TornadoApplication):
@@ -82,6 +78,8 @@ class Application(TornadoApplication):
             site_name=options.site_name,
         )
         self.live = LiveConnections(self.sessions)
+        self.draining = False
+        self.requests_under_way = 0
         self.started = False
         self._starting = asyncio.Lock()
         table = routes(options)
@@ -99,6 +97,19 @@ class Application(TornadoApplication):
         )
         # For static_url() in templates. As an argument it makes Tornado put routes of its own before ours.
         self.settings["static_path"] = str(HERE / "static")
+
+    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> _HandlerDelegate:
+        self.requests_under_way += 1
+        return super().find_handler(request, **kwargs)
+
+    def log_request(self, handler: RequestHandler) -> None:
+        self.requests_under_way -= 1
+        super().log_request(handler)
+
+    def begin_draining(self) -> None:
+        """Not ready any more; clients are told not to use their connections again."""
+        self.draining = True
+        self.default_headers = [*self.default_headers, ("Connection", "close")]
 
     async def start(self) -> None:
         """Open the database and what lives in it. Handlers call this too, so tests need not."""
@@ -144,38 +155,18 @@ def session_config(options: Settings) -> SessionConfig:
     )
 
 
-async def serve(options: Settings) -> None:
-    """Run until SIGTERM or SIGINT."""
-    application = make_app(options)
-    await application.start()
-    sockets = listen(options)
-    server = HTTPServer(
-        application,
-        max_body_size=MAX_BODY_BYTES,
-        body_timeout=BODY_TIMEOUT_S,
-        idle_connection_timeout=IDLE_TIMEOUT_S,
-    )
-    server.add_sockets(sockets)
-    announce(options, sockets[0].getsockname()[1])
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+async def run(options: Settings) -> None:
+    """Serve, in this process or in several, until SIGTERM or SIGINT."""
+
+    def tell(port: int) -> None:
+        announce(options, port)
+
     if options.debug:
         watch_files()
-    await stop.wait()
-    server.stop()
-    await server.close_all_connections()
-    await application.stop()
-
-
-def listen(options: Settings) -> list[socket.socket]:
-    try:
-        return bind_sockets(options.port, options.address)
-    except OSError as error:
-        raise SettingsError(
-            f"it cannot listen on {options.address} port {options.port} ({error.strerror}); stop what "
-            "listens there, or choose another with --port or --address"
-        ) from None
+    if options.processes > 1 and processes.READY_VARIABLE not in os.environ:
+        await processes.Supervisor(options, [sys.executable, *sys.argv]).run(tell)
+    else:
+        await processes.serve(make_app(options), tell)
 
 
 def announce(options: Settings, port: int) -> None:
@@ -210,7 +201,7 @@ def main() -> None:
             level=logging.DEBUG if options.debug else logging.INFO,
             format="%(asctime)s %(levelname)s %(name)s %(message)s",
         )
-        asyncio.run(serve(options))
+        asyncio.run(run(options))
     except (SettingsError, StoreUnavailableError, OSError) as error:
         sys.exit(f"Stormcellar does not start: {error}")
 

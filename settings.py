@@ -253,6 +253,23 @@ class Settings:
         "on it; 0.0.0.0 (IPv4) or :: (also IPv6) is the whole network.",
         danger="Open to the network, the server speaks plain HTTP to whoever connects, past the proxy.",
     )
+    processes: int = setting(
+        1,
+        unit="-",
+        minimum=1,
+        maximum=256,
+        effect="How many worker processes serve, at most one per core. From 2 on a supervisor owns the "
+        "listening socket: SIGHUP then replaces the workers without a failed request.",
+        danger="Each takes its own memory. With debug on, one must do: only one can restart itself.",
+    )
+    drain_s: int = setting(
+        20,
+        unit="seconds",
+        minimum=1,
+        maximum=600,
+        effect="How long a process that is told to end goes on with what it has begun.",
+        danger="Too short cuts slow uploads; longer than the service manager's patience has no effect.",
+    )
     public_url: str = setting(
         "",
         unit="-",
@@ -650,6 +667,18 @@ def _cookies_fit_the_public_url(settings: Settings) -> None:
 
 NAMES = tuple(entry.name for entry in fields(Settings))
 NAMES_AND_CONFIG = (*NAMES, "config")  # --config names the file, so it cannot stand in it
+
+
+def _debug_is_one_process(settings: Settings) -> None:
+    _refuse_if(
+        settings.debug and settings.processes > 1,
+        f"debug is on and processes is {settings.processes}, but only one process can restart itself when a "
+        "file changes. Set processes to 1, or turn debug off.",
+        "debug",
+        "processes",
+    )
+
+
 RULES: tuple[Callable[[Settings], None], ...] = (
     _lifetimes_are_in_order,
     _keys_outlive_tokens,
@@ -657,6 +686,7 @@ RULES: tuple[Callable[[Settings], None], ...] = (
     _an_open_address_has_a_public_url,
     _a_sample_secret_is_for_debug_only,
     _cookies_fit_the_public_url,
+    _debug_is_one_process,
 )
 
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""Workers come and go under a supervisor; nobody who asks them notices."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.serving import ServerProcess
+
+pytestmark = pytest.mark.faults
+
+DEADLINE_S = 60.0
+
+
+class Visitors:
+    """Threads that ask for a page over and over, on connections that they keep as long as they may."""
+
+    def __init__(self, url: str, count: int) -> None:
+        self.address = urlsplit(url)
+        self.answers = 0
+        self.failures: list[str] = []
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(count)]
+
+    def __enter__(self) -> Visitors:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(DEADLINE_S)
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection(
+            self.address.hostname or "", self.address.port, timeout=DEADLINE_S
+        )
+        while not self._over.is_set():
+            try:
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                answer.read()
+            except OSError as error:
+                self.failures.append(repr(error))
+                connection.close()
+                continue
+            self.answers += 1
+            if answer.status != 200:
+                self.failures.append(str(answer.status))
+            if answer.getheader("Connection") == "close":
+                connection.close()
+            time.sleep(0.005)
+        connection.close()
+
+
+def children(pid: int) -> set[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return {int(number) for number in text.split()}
+
+
+def wait_until(holds: object, what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.02)
+
+
+def test_twenty_replacements_of_all_workers_under_load_fail_no_request(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, "--processes=2") as server, Visitors(server.url, 8) as visitors:
+        for _ in range(20):
+            before = children(server.pid)
+            answers = visitors.answers
+            os.kill(server.pid, signal.SIGHUP)
+            wait_until(lambda: len(children(server.pid) - before) == 2, "new workers are there")  # noqa: B023
+            wait_until(lambda: not children(server.pid) & before, "the old workers are gone")  # noqa: B023
+            wait_until(lambda: visitors.answers > answers, "visitors are answered")  # noqa: B023
+    assert visitors.failures == []
+    assert visitors.answers > 200
+
+
+def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, "--processes=2") as server:
+        victim = min(children(server.pid))
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(children(server.pid) - {victim}) == 2, "another worker is there")
+        with Visitors(server.url, 2) as visitors:
+            wait_until(lambda: visitors.answers > 20, "visitors are answered")
+        assert visitors.failures == []
+
+
+def test_sigterm_finishes_what_was_begun(tmp_path: Path) -> None:
+    """The answer to a request that was sent before the signal arrives whole."""
+    server = ServerProcess(tmp_path)
+    server.start()
+    address = urlsplit(server.url)
+    connections = []
+    for _ in range(20):
+        connection = http.client.HTTPConnection(
+            address.hostname or "", address.port, timeout=DEADLINE_S
+        )
+        connection.request(
+            "POST",
+            "/auth/signup",
+            '{"formFields": [{"id": "email", "value": "a%d@example.com"},'
+            ' {"id": "password", "value": "correct horse battery"}]}' % len(connections),
+            {"Content-Type": "application/json", "rid": "emailpassword"},
+        )
+        connections.append(connection)
+    os.kill(server.pid, signal.SIGTERM)
+    statuses = []
+    for connection in connections:
+        try:
+            statuses.append(connection.getresponse().status)
+        except ConnectionError:  # never accepted: the queue of a socket that nobody else listens on
+            statuses.append(0)
+    server.stop()
+    assert statuses.count(200) >= 1
+    assert set(statuses) <= {200, 0}
