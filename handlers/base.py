@@ -124,6 +124,8 @@ class BaseHandler(RequestHandler):
     async def get_session(self) -> Session | None:
         """This request's session. Raises the engine's errors; `write_error` answers them."""
         try:
+            if self.transfer.is_legacy():
+                raise TryRefreshTokenError("the session comes from an old backend")
             token, self.arrived_by = self.transfer.access_token(
                 self.app.sessions.recognises, page=not self.speaks_json
             )
@@ -173,8 +175,6 @@ class BaseHandler(RequestHandler):
         SuperTokens' clients send these headers with every call to a JSON endpoint. Forms cannot; pages
         are protected by `check_cross_site` alone, like everything else here.
         """
-        if self.transfer.is_legacy():
-            raise TryRefreshTokenError("the session comes from an old backend")
         if self.request.method == "GET" or self.arrived_by == "header" or not self.speaks_json:
             return False
         if self.app.sessions.config.anti_csrf == "VIA_CUSTOM_HEADER" and "rid" not in self.request.headers:
