@@ -252,7 +252,7 @@ class KeyRing:
         sealed = entry.private_key
         try:
             plain = self._cipher.decrypt(sealed[:12], sealed[12:], entry.kid.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: too short to be a sealed key at all
             raise StoreUnavailableError(
                 f"signing key {entry.kid} was stored under another secret: give this server the secret that "
                 "belongs to its database"

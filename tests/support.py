@@ -58,9 +58,8 @@ async def running_engine(
     """
     database = SqliteDatabase(path)
     await database.open()
-    engine = Sessions(
-        database, session_config(**config), clock=clock, generate_key=cheap_keys(), **(options or {})
-    )
+    options = {"generate_key": cheap_keys(), **(options or {})}
+    engine = Sessions(database, session_config(**config), clock=clock, **options)
     try:
         await engine.start()
         yield engine

@@ -124,9 +124,8 @@ async def engine_on(
 ) -> AsyncIterator[Sessions]:
     """As `running_engine`, on a database object of the test's own."""
     await database.open()
-    engine = Sessions(
-        database, session_config(**config), clock=clock, **{"generate_key": cheap_keys(), **(options or {})}
-    )
+    options = {"generate_key": cheap_keys(), **(options or {})}
+    engine = Sessions(database, session_config(**config), clock=clock, **options)
     try:
         await engine.start()
         yield engine
