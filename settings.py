@@ -702,7 +702,8 @@ def _checked(entry: Field[Any], value: Any) -> Any:
     """The value of one setting, normalised; SettingsError if it is wrong."""
     about = _about(entry)
     if get_origin(entry.type) is Literal and isinstance(value, str):
-        value = value.strip().lower()
+        spellings = {choice.lower(): choice for choice in get_args(entry.type)}
+        value = spellings.get(value.strip().lower(), value)
     if not _fits(entry, value):
         raise SettingsError(
             f"{_subject(entry, value)}, but it must be {_expected(entry)}. "

@@ -235,7 +235,7 @@ def test_a_right_value_is_kept_in_its_one_spelling(given, kept):
         ("older_cookie_domain", "com", "with a dot"),
         ("token_transfer_method", "both", "any"),
         ("expose_access_token", "perhaps", "true"),
-        ("anti_csrf", "none", "NONE"),
+        ("anti_csrf", "token", "NONE"),
         ("cookie_domain", "localhost", "with a dot"),
         ("cookie_domain", "192.168.0.1", "not an IP address"),
         ("cookie_domain", "https://example.com", "a domain name"),
