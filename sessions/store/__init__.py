@@ -25,7 +25,11 @@ class Cursor(Protocol):
 
 
 class Connection(Protocol):
-    """A connection inside a transaction."""
+    """A connection inside a transaction.
+
+    One of a database with many writers also offers pieces of SQL that keep them apart, which SQLite has no
+    need of: `for_update` and `skip_locked` end a SELECT, `lock_table` is a statement on the table `{}`.
+    """
 
     def execute(self, sql: str, parameters: Mapping[str, Any] = ..., /) -> Cursor: ...
 
@@ -66,8 +70,17 @@ class Database(Protocol):
         raise NotImplementedError
 
     def watch(self, on_change: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """Call `on_change` on the event loop soon after anyone has written to the database.
+        """Call `on_change` on the event loop soon after anyone has written to the table `feed`.
 
-        `on_change` is also called once at the beginning, and whenever the connection came back;
-        `on_lost` whenever changes may have gone unnoticed.
+        `on_change` is also called once at the beginning, whenever the connection came back, and at times
+        for no reason; `on_lost` whenever changes may have gone unnoticed.
         """
+
+
+def one_statement(work: Callable[[Connection], T]) -> Callable[[Connection], T]:
+    """Mark work for `write` that executes exactly one statement and cannot fail after it.
+
+    A database may then run it without BEGIN and COMMIT around it, in one round trip.
+    """
+    work.one_statement = True  # type: ignore[attr-defined]
+    return work

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sessions.store import Connection, Database
+from sessions.store import Connection, Database, one_statement
 
 TABLES = (
     """
@@ -153,6 +153,7 @@ class SessionStore:
             "expires_at": expires_at, "session_lifetime_s": session_lifetime_s,
         }  # fmt: skip
 
+        @one_statement
         def work(connection: Connection) -> SessionRow | None:
             found = connection.execute(
                 "UPDATE sessions SET generation = generation + 1, rotated_at = :now,"
@@ -179,10 +180,10 @@ class SessionStore:
 
     async def mark_used(self, seen: Iterable[tuple[str, int]]) -> None:
         """Record that access tokens of these (handle, generation) were seen in use."""
-        marks = list(seen)
+        marks = sorted(seen)
 
         def work(connection: Connection) -> None:
-            for handle, generation in marks:
+            for handle, generation in marks:  # sorted: see _revoke
                 connection.execute(
                     "UPDATE sessions SET used_generation = :generation"
                     " WHERE handle = :handle AND used_generation < :generation AND generation >= :generation",
@@ -200,7 +201,7 @@ class SessionStore:
         wanted = list(handles)
 
         def work(connection: Connection) -> list[str]:
-            return [handle for handle in wanted if _revoke(connection, handle, reason, keep_until)]
+            return _revoke(connection, wanted, reason, keep_until)
 
         return await self.database.write(work)
 
@@ -211,11 +212,7 @@ class SessionStore:
 
         def work(connection: Connection) -> list[str]:
             handles = _handles(connection, user_id, tenant_id, 0.0)
-            return [
-                handle
-                for handle in handles
-                if handle != keep and _revoke(connection, handle, reason, keep_until)
-            ]
+            return _revoke(connection, [h for h in handles if h != keep], reason, keep_until)
 
         return await self.database.write(work)
 
@@ -312,6 +309,7 @@ class SessionStore:
         """Add a key unless somebody else has just done so; `prefix` is the kind of key (`d-` or `s-`)."""
 
         def work(connection: Connection) -> bool:
+            _lock_keys(connection)
             newest = connection.execute(
                 "SELECT kid FROM signing_keys WHERE kid LIKE :prefix ORDER BY active_from DESC, kid DESC",
                 {"prefix": prefix + "%"},
@@ -330,6 +328,7 @@ class SessionStore:
         wanted = list(kids)
 
         def work(connection: Connection) -> None:
+            _lock_keys(connection)
             for kid in wanted:
                 connection.execute("DELETE FROM signing_keys WHERE kid = :kid", {"kid": kid})
                 _tell(connection, "keys", kid, 0, "deleted", keep_until)
@@ -347,10 +346,11 @@ class SessionStore:
 
         def work(connection: Connection) -> int:
             gone = 0
+            others_aside = getattr(connection, "skip_locked", "")
             for table, key, end in (("sessions", "handle", "expires_at"), ("feed", "id", "keep_until")):
                 gone += connection.execute(
                     f"DELETE FROM {table} WHERE {key} IN"
-                    f" (SELECT {key} FROM {table} WHERE {end} <= :now LIMIT :limit)",
+                    f" (SELECT {key} FROM {table} WHERE {end} <= :now LIMIT :limit{others_aside})",
                     {"now": now, "limit": limit},
                 ).rowcount
             return gone
@@ -383,12 +383,27 @@ def _handles(connection: Connection, user_id: str, tenant_id: str | None, now: f
     return [row[0] for row in rows]
 
 
-def _revoke(connection: Connection, handle: str, reason: str, keep_until: float) -> bool:
-    cursor = connection.execute("DELETE FROM sessions WHERE handle = :handle", {"handle": handle})
-    if cursor.rowcount == 0:
-        return False
-    _tell(connection, "revoked", handle, 0, reason, keep_until)
-    return True
+def _revoke(connection: Connection, handles: Iterable[str], reason: str, keep_until: float) -> list[str]:
+    """Delete sessions and tell the feed; returns the handles of those that were there.
+
+    All who change several sessions take them in one order, and the feed comes last, for its writers wait
+    for one another too: so no two transactions can each hold what the other waits for.
+    """
+    gone = [
+        handle
+        for handle in sorted(handles)
+        if connection.execute("DELETE FROM sessions WHERE handle = :handle", {"handle": handle}).rowcount
+    ]
+    for handle in gone:
+        _tell(connection, "revoked", handle, 0, reason, keep_until)
+    return gone
+
+
+def _lock_keys(connection: Connection) -> None:
+    """Let nobody else change the keys until this transaction ends. SQLite has one writer at a time."""
+    statement = getattr(connection, "lock_table", "")
+    if statement:
+        connection.execute(statement.format("signing_keys"), {})
 
 
 def _tell(

@@ -26,6 +26,7 @@ from typing import Any
 
 from sessions.errors import StoreUnavailableError
 from sessions.store import Connection, T
+from sessions.store.migrations import apply_steps, statements
 
 log = logging.getLogger("stormcellar.store")
 
@@ -186,30 +187,8 @@ class SqliteDatabase:
     # -- tables -------------------------------------------------------------------------------------
 
     async def migrate(self, component: str, steps: Sequence[str]) -> None:
-        def work(connection: Connection) -> None:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS schema_version (component TEXT PRIMARY KEY, version INTEGER)"
-            )
-            row = connection.execute(
-                "SELECT version FROM schema_version WHERE component = :component", {"component": component}
-            ).fetchone()
-            done = row[0] if row else 0
-            if done > len(steps):
-                raise StoreUnavailableError(
-                    f"{self.path} was written by a newer version of this program "
-                    f"({component} {done}, this one knows {len(steps)}): update the program"
-                )
-            for step in steps[done:]:
-                for statement in step.format(**TYPES).split(";"):
-                    if statement.strip():
-                        connection.execute(statement)
-            connection.execute(
-                "INSERT INTO schema_version VALUES (:component, :version)"
-                " ON CONFLICT (component) DO UPDATE SET version = :version",
-                {"component": component, "version": len(steps)},
-            )
-
-        await self.write(work)
+        split = [statements(step, TYPES) for step in steps]
+        await self.write(lambda connection: apply_steps(connection, component, split, place=str(self.path)))
 
     # -- news from other processes ------------------------------------------------------------------
 
