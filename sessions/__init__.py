@@ -23,6 +23,7 @@ from sessions.errors import (
     TryRefreshTokenError,
     UnauthorisedError,
 )
+from sessions.remote import RemoteConfig, RemoteSessions, VerifyOnlyError
 from sessions.session import Session, SessionInformation, Tokens
 from sessions.verifier import ClaimsOverride
 
@@ -36,6 +37,8 @@ __all__ = [
     "PermissionClaim",
     "PrimitiveArrayClaim",
     "PrimitiveClaim",
+    "RemoteConfig",
+    "RemoteSessions",
     "Session",
     "SessionClaim",
     "SessionConfig",
@@ -50,4 +53,5 @@ __all__ = [
     "UnauthorisedError",
     "UserRoleClaim",
     "ValidationResult",
+    "VerifyOnlyError",
 ]

@@ -14,6 +14,7 @@ from sessions.store.session_store import to_json
 
 if TYPE_CHECKING:
     from sessions.engine import Sessions
+    from sessions.remote import RemoteSessions
 
 T = TypeVar("T")
 
@@ -73,7 +74,9 @@ class Session:
 
     __slots__ = ("_engine", "_token", "new_tokens", "revoked")
 
-    def __init__(self, engine: Sessions, token: AccessToken, new_tokens: Tokens | None = None) -> None:
+    def __init__(
+        self, engine: Sessions | RemoteSessions, token: AccessToken, new_tokens: Tokens | None = None
+    ) -> None:
         self._engine = engine
         self._token = token
         self.new_tokens = new_tokens
