@@ -8,11 +8,12 @@ python server.py --routes    every route, and who may use it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import tornado.autoreload
@@ -30,8 +31,12 @@ from handlers.pages import NotFoundHandler
 from handlers.routes import check_access, describe, routes
 from handlers.transfer import CookieJar
 from sessions import Clock, SessionConfig, Sessions, StoreUnavailableError, SystemClock
+from sessions.store import Connection
 from sessions.store.sqlite import SqliteDatabase
 from settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from metrics import Metrics
 
 log = logging.getLogger("stormcellar")
 
@@ -78,6 +83,7 @@ class Application(TornadoApplication):
             site_name=options.site_name,
         )
         self.live = LiveConnections(self.sessions)
+        self.metrics = self._metrics()
         self.draining = False
         self.requests_under_way = 0
         self.started = False
@@ -105,6 +111,33 @@ class Application(TornadoApplication):
     def log_request(self, handler: RequestHandler) -> None:
         self.requests_under_way -= 1
         super().log_request(handler)
+        if self.metrics is not None:
+            self.metrics.request(handler)
+
+    def _metrics(self) -> Metrics | None:
+        """Counters, where Prometheus' client is installed."""
+        try:
+            from metrics import Metrics
+        except ImportError:
+            return None
+        metrics = Metrics(self)
+        self.sessions.on_event = metrics.session_event
+        return metrics
+
+    async def checks(self) -> dict[str, bool]:
+        """What must hold for requests to be sent here."""
+        database = False
+        with contextlib.suppress(StoreUnavailableError):
+            database = (
+                await self.database.read(lambda connection: connection.execute("SELECT 1").fetchone())
+                is not None
+            )
+        return {
+            "accepting": self.started and not self.draining,
+            "database": database,
+            "feed": self.sessions.feed.state == "live",
+            "keys": self.sessions.keys.can_sign(),
+        }
 
     def begin_draining(self) -> None:
         """Not ready any more; clients are told not to use their connections again."""
@@ -119,6 +152,8 @@ class Application(TornadoApplication):
                 await self.sessions.start()
                 await self.accounts.open()
                 self.live.start()
+                if self.metrics is not None:
+                    self._lag_watch = asyncio.ensure_future(self.metrics.watch_loop())
                 self.started = True
 
     async def stop(self) -> None:
@@ -126,9 +161,15 @@ class Application(TornadoApplication):
         if self.started:
             self.started = False
             await self.live.stop()
+            if self.metrics is not None:
+                self._lag_watch.cancel()
             await self.sessions.stop()
             await self.database.close()
         self.hasher.close()
+
+
+def _answers(connection: Connection) -> bool:
+    return connection.execute("SELECT 1").fetchone() is not None
 
 
 def make_app(options: Settings, **more: Any) -> Application:

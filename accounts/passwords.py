@@ -87,6 +87,11 @@ class PasswordHasher:
         self._seconds_per_job = 0.0
         _argon2id(parameters)  # impossible parameters, or an OpenSSL without Argon2, stop the start
 
+    @property
+    def waiting(self) -> int:
+        """How many passwords wait for a thread."""
+        return self._pool._work_queue.qsize()
+
     async def hash(self, password: str) -> str:
         """Return a new PHC string with a random salt.
 

@@ -108,6 +108,8 @@ class BaseHandler(RequestHandler):
             self.check_cross_site()
         if self.request.method != "OPTIONS":
             self.session = await self.get_session()
+            if self.app.metrics is not None:
+                self.app.metrics.get_session("session" if self.session else "none")
 
     def check_host(self) -> None:
         """Refuse requests for other names (DNS rebinding); nothing is ever derived from the name sent."""
@@ -275,6 +277,8 @@ class BaseHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         if isinstance(error, SessionError):
+            if self.app.metrics is not None:
+                self.app.metrics.get_session(type(error).__name__)
             self.set_status(error.status_hint)
             self.answer_session_error(error)
         elif isinstance(error, TooBusyError):

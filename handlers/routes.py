@@ -13,7 +13,7 @@ from typing import Any
 
 from tornado.routing import URLSpec
 
-from handlers import account, auth_api, live, pages
+from handlers import account, auth_api, live, operations, pages
 from handlers.base import ProtectedHandler
 from settings import Settings
 
@@ -31,6 +31,9 @@ def routes(settings: Settings) -> list[URLSpec]:
         URLSpec(r"/refresh-session", pages.RefreshPageHandler, name="refresh_session"),
         URLSpec(r"/refresh-session/stopped", pages.RefreshStoppedHandler),
         URLSpec(r"/static/(.*)", pages.StaticHandler, {"path": STATIC}, name="static"),
+        URLSpec(r"/healthz", operations.HealthHandler),
+        URLSpec(r"/readyz", operations.ReadyHandler),
+        URLSpec(r"/metrics", operations.MetricsHandler),
         # For frontend SDKs, whoever they work for
         URLSpec(base + r"/signup/?", auth_api.SignUpAPIHandler),
         URLSpec(base + r"/signin/?", auth_api.SignInAPIHandler),

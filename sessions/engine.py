@@ -85,6 +85,8 @@ class Sessions:
         clock: everything here asks this clock for the time.
         claims: built into the access token of each new session.
         global_claim_validators: hold for every `get_session`, unless a caller overrides them.
+        on_event: called with "created", "rotated", "repeated", "continued", "theft" or "revoked" whenever
+            that happened here; the middle four are the rows of the table of refresh.
         on_token_theft: called with (session_handle, user_id) after a theft was found and the session
             revoked; its own errors are logged and change nothing.
         generate_key: makes RSA keys.
@@ -98,6 +100,7 @@ class Sessions:
         clock: Clock | None = None,
         claims: Sequence[SessionClaim[Any]] = (),
         global_claim_validators: Sequence[ClaimValidator] = (),
+        on_event: Callable[[str], None] = lambda _: None,
         on_token_theft: TheftHook | None = None,
         generate_key: Callable[[], rsa.RSAPrivateKey] = generate_private_key,
     ) -> None:
@@ -105,6 +108,7 @@ class Sessions:
         self.clock = clock or SystemClock()
         self.claims = tuple(claims)
         self.global_claim_validators = tuple(global_claim_validators)
+        self.on_event = on_event
         self.on_token_theft = on_token_theft
         self._store = SessionStore(database)
         self.keys = KeyRing(
@@ -226,6 +230,7 @@ class Sessions:
         )
         await self._store.create(row, session_data_in_database or {})
         log.info("session %s created for user %s", handle, user_id)
+        self.on_event("created")
         return self._issue(row, anti_csrf=self.config.anti_csrf == "VIA_TOKEN" and not disable_anti_csrf)
 
     # -- get ----------------------------------------------------------------------------------------
@@ -392,6 +397,7 @@ class Sessions:
                 session_lifetime_s=self.config.session_lifetime_s,
             )  # fmt: skip
             if rotated is not None:
+                self.on_event("rotated")
                 return rotated
             row = await self._store.load(handle)
             if row is None or not self._is_alive(row):
@@ -402,8 +408,10 @@ class Sessions:
             if generation > row.generation:
                 log.warning("the store has lost rotations of session %s: going on from the client's", handle)
                 await self._store.catch_up(handle, row.generation, generation)
+                self.on_event("continued")
             elif generation < row.generation:
                 if self._may_be_repeated(row, generation):
+                    self.on_event("repeated")
                     return row
                 await self._theft(row)
         raise StoreUnavailableError(f"session {handle} changes faster than it can be read")
@@ -416,6 +424,7 @@ class Sessions:
 
     async def _theft(self, row: SessionRow) -> None:
         await self._revoke([row.handle], reason="theft")
+        self.on_event("theft")
         log.error("token theft: session %s of user %s is revoked", row.handle, row.user_id)
         if self.on_token_theft is not None:
             try:
@@ -518,6 +527,7 @@ class Sessions:
         for handle in handles:
             self.feed.note_revoked(handle, until)
             log.info("session %s revoked: %s", handle, reason)
+            self.on_event("revoked")
         return handles
 
     def _tokens_end(self) -> float:

@@ -129,6 +129,10 @@ class KeyRing:
             return min(usable, key=lambda key: (key.active_from, key.kid))
         raise StoreUnavailableError("this process has no signing key yet")
 
+    def can_sign(self) -> bool:
+        """Whether there is a key to sign with."""
+        return any(self.is_ours(kid) for kid in self._keys)
+
     async def load(self) -> None:
         """Read the keys from the store."""
         async with self._load_lock:  # a slow reader must not put back what a later one found gone

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""For whoever runs the server: is it alive, is it ready, and what does it do?
+
+Load balancers ask by address, so these routes answer whatever the Host header says. None of them tells
+anything about a person. `/metrics` exists where Prometheus' official client is installed
+(requirements-metrics.txt), and answers direct callers from this machine only: a proxy that passes requests
+on for others says so in X-Forwarded-For.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from handlers.base import BaseHandler
+
+
+class OperationsHandler(BaseHandler):
+    """Asks for no session and no particular host."""
+
+    speaks_json = True
+
+    def check_host(self) -> None:
+        """Whoever asks by address may."""
+
+    async def get_session(self) -> None:
+        return None
+
+
+class HealthHandler(OperationsHandler):
+    """GET /healthz: 200 as long as the process answers at all."""
+
+    public = "load balancers and service managers ask"
+
+    async def get(self) -> None:
+        self.finish({"status": "alive"})
+
+
+class ReadyHandler(OperationsHandler):
+    """GET /readyz: 200 if requests may be sent here, else 503 with what is missing."""
+
+    public = "load balancers ask"
+
+    async def get(self) -> None:
+        checks = await self.app.checks()
+        ready = all(checks.values())
+        self.set_status(200 if ready else 503)
+        self.finish({"status": "ready" if ready else "not ready", "checks": checks})
+
+
+class MetricsHandler(OperationsHandler):
+    """GET /metrics: counters in Prometheus' text format."""
+
+    public = "monitoring on the same machine asks; nobody else gets an answer"
+
+    async def get(self) -> None:
+        if self.app.metrics is None or not self._is_from_here():
+            self.write_failure(404)
+            return
+        content_type, text = self.app.metrics.as_text()
+        self.set_header("Content-Type", content_type)
+        self.finish(text)
+
+    def _is_from_here(self) -> bool:
+        address: Any = self.request.connection.context.address  # type: ignore[union-attr]
+        forwarded = "X-Forwarded-For" in self.request.headers or "Forwarded" in self.request.headers
+        return not forwarded and ipaddress.ip_address(address[0]).is_loopback

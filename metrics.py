@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""What the server counts, through Prometheus' official client (an extra: requirements-metrics.txt).
+
+Each process counts for itself. With several workers a scrape reaches one of them at a time; the metric
+`stormcellar_process` tells which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from tornado.web import RequestHandler
+
+if TYPE_CHECKING:
+    from server import Application
+
+LAG_INTERVAL_S = 0.5
+LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+
+class Metrics:
+    """The counters of one application in this process."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._registry = CollectorRegistry()
+        label = {"process": str(os.getpid())}
+        Gauge("stormcellar_process", "This process", list(label), registry=self._registry).labels(
+            **label
+        ).set(1)
+        self._requests = Histogram(
+            "stormcellar_request_seconds",
+            "Requests by handler and status",
+            ["handler", "status"],
+            buckets=LATENCIES_S,
+            registry=self._registry,
+        )
+        self._sessions = Counter(
+            "stormcellar_get_session", "Outcomes of get_session", ["outcome"], registry=self._registry
+        )
+        self._events = Counter(
+            "stormcellar_session_events",
+            "Created, revoked; refreshes by the row of their table: rotated, repeated, continued, theft",
+            ["event"],
+            registry=self._registry,
+        )
+        self._gauge("live_connections", "Open WebSockets and event streams", lambda: len(application.live))
+        self._gauge(
+            "feed_live", "1 while revocations are heard", lambda: application.sessions.feed.state == "live"
+        )
+        self._gauge("feed_entries", "Revocations in memory", lambda: len(application.sessions.feed.revoked))
+        self._gauge("hash_queue", "Passwords waiting to be hashed", lambda: application.hasher.waiting)
+        self._lag = Histogram(
+            "stormcellar_event_loop_lag_seconds",
+            "How late the event loop was",
+            buckets=LATENCIES_S,
+            registry=self._registry,
+        )
+
+    def _gauge(self, name: str, meaning: str, value: Any) -> None:
+        gauge = Gauge(f"stormcellar_{name}", meaning, registry=self._registry)
+        gauge.set_function(lambda: float(value()))
+
+    def request(self, handler: RequestHandler) -> None:
+        """A request was answered."""
+        self._requests.labels(type(handler).__name__, str(handler.get_status())).observe(
+            handler.request.request_time()
+        )
+
+    def get_session(self, outcome: str) -> None:
+        """`outcome` is "session", "none", or the name of the error."""
+        self._sessions.labels(outcome).inc()
+
+    def session_event(self, event: str) -> None:
+        self._events.labels(event).inc()
+
+    async def watch_loop(self) -> None:
+        """Measure, for as long as the application runs, how late the event loop is."""
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(LAG_INTERVAL_S)
+            self._lag.observe(max(0.0, time.perf_counter() - began - LAG_INTERVAL_S))
+
+    def as_text(self) -> tuple[str, bytes]:
+        """The content type and the text for a scrape."""
+        return CONTENT_TYPE_LATEST, generate_latest(self._registry)

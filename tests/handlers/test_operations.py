@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""Alive, ready, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+
+from tests.handlers.test_live import Site, run, site
+
+
+async def get(here: Site, path: str, **headers: str) -> HTTPResponse:
+    url = f"http://127.0.0.1:{here.port}{path}"
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await AsyncHTTPClient().fetch(url, headers=sent, raise_error=False)
+
+
+def test_a_server_that_answers_is_alive_whatever_name_it_is_called_by(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            answer = await get(here, "/healthz", Host="10.0.0.7")
+            assert (answer.code, json.loads(answer.body)) == (200, {"status": "alive"})
+
+    run(story)
+
+
+def test_a_server_is_ready_with_database_feed_and_keys_and_not_while_it_drains(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            answer = await get(here, "/readyz")
+            assert answer.code == 200
+            assert set(json.loads(answer.body)["checks"]) == {"accepting", "database", "feed", "keys"}
+            here.application.begin_draining()
+            answer = await get(here, "/readyz")
+            assert answer.code == 503
+            assert json.loads(answer.body)["checks"]["accepting"] is False
+            assert answer.headers["Connection"] == "close"
+
+    run(story)
+
+
+def test_a_lost_feed_shows_in_the_readiness(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            here.application.sessions.feed._lost()
+            answer = await get(here, "/readyz")
+            assert (answer.code, json.loads(answer.body)["checks"]["feed"]) == (503, False)
+
+    run(story)
+
+
+def test_metrics_count_requests_outcomes_and_refreshes_by_the_row_of_their_table(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in()
+            assert session.new_tokens
+            cookie = f"sAccessToken={session.new_tokens.access_token}"
+            await get(here, "/dashboard", Cookie=cookie)
+            await get(here, "/dashboard")
+            for _ in range(2):
+                await here.application.sessions.refresh_session(session.new_tokens.refresh_token or "")
+            await asyncio.sleep(0)
+            text = (await get(here, "/metrics")).body.decode()
+            assert 'stormcellar_get_session_total{outcome="session"} 1.0' in text
+            assert 'stormcellar_get_session_total{outcome="UnauthorisedError"} 1.0' in text
+            assert 'stormcellar_session_events_total{event="rotated"} 1.0' in text
+            assert 'stormcellar_session_events_total{event="repeated"} 1.0' in text
+            assert 'stormcellar_request_seconds_count{handler="DashboardHandler",status="200"} 1.0' in text
+            assert session.handle not in text
+
+    run(story)
+
+
+def test_metrics_are_for_this_machine_only(tmp_path: Path) -> None:
+    """A proxy on this machine passes on what others ask; it says so."""
+
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            assert (await get(here, "/metrics")).code == 200
+            assert (await get(here, "/metrics", X_Forwarded_For="192.0.2.1")).code == 404
+
+    run(story)
