@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Accounts: users, their e-mail addresses and passwords. Knows neither sessions nor HTTP."""
+"""Accounts: users, their e-mail addresses and passwords, and mails. Knows neither sessions nor HTTP."""
 
 from accounts.database import Database
 from accounts.emails import normalise_email
@@ -7,10 +7,13 @@ from accounts.errors import (
     AccountError,
     EmailError,
     FieldErrors,
+    InvalidTokenError,
     TooBusyError,
     UnknownUserError,
     WrongCredentialsError,
 )
+from accounts.mail import Mail, Mailbox, Mailer, MailError, NoMailer, SmtpMailer
+from accounts.one_time_tokens import OneTimeToken
 from accounts.password_rule import check_password
 from accounts.passwords import ARGON2ID, Argon2Parameters, PasswordHasher, Verdict
 from accounts.users import EMAIL_TAKEN, USER_TABLES, User, Users
@@ -24,7 +27,15 @@ __all__ = [
     "Database",
     "EmailError",
     "FieldErrors",
+    "InvalidTokenError",
+    "Mail",
+    "MailError",
+    "Mailbox",
+    "Mailer",
+    "NoMailer",
+    "OneTimeToken",
     "PasswordHasher",
+    "SmtpMailer",
     "TooBusyError",
     "UnknownUserError",
     "User",

@@ -5,6 +5,7 @@
       FieldErrors              what was typed into a form cannot be taken; show it and ask again
       EmailError               the same for one e-mail address
       WrongCredentialsError    no such account, or not its password; nobody learns which
+      InvalidTokenError        a one-time token that opens nothing (any more)
       UnknownUserError         the user of this id is gone
       TooBusyError             too many passwords are being hashed: come back later
 
@@ -43,6 +44,16 @@ class WrongCredentialsError(AccountError):
 
     def __init__(self) -> None:
         super().__init__("Incorrect email and password combination")
+
+
+class InvalidTokenError(AccountError):
+    """A one-time token is unknown, spent, too old, for another purpose, or the account has changed since.
+
+    Which of these it is, nobody is told.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("This link has been used already, or it is too old")
 
 
 class UnknownUserError(AccountError):

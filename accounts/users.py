@@ -1,22 +1,35 @@
 # SPDX-License-Identifier: MIT
-"""Users and how they prove who they are: an e-mail address and a password.
+"""Users and how they prove who they are: an e-mail address and a password, or a link mailed to the address.
 
 The table's unique index decides whether an address is taken, so two sign-ups at the same moment make one
 account. Passwords are hashed before a transaction begins, never inside one, and whoever is refused has cost
 the same work, be it for an unknown address or a wrong password.
+
+Where a transaction changes a user and what belongs to the user, the row in `users` comes first: whoever is
+second then waits there, and no two can wait for each other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import secrets
 import uuid
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
+from accounts import one_time_tokens
 from accounts.database import Connection, Database
 from accounts.emails import normalise_email
-from accounts.errors import EmailError, FieldErrors, UnknownUserError, WrongCredentialsError
+from accounts.errors import (
+    EmailError,
+    FieldErrors,
+    InvalidTokenError,
+    UnknownUserError,
+    WrongCredentialsError,
+)
+from accounts.one_time_tokens import NOBODY, TOKEN_TABLE, OneTimeToken, Purpose, StoredToken
 from accounts.password_rule import FIELD_MISSING, check_password, check_password_text
 from accounts.passwords import PasswordHasher
 from accounts.text import is_storable
@@ -38,7 +51,16 @@ USER_TABLES = [
     CREATE UNIQUE INDEX users_by_email ON users (email);
     CREATE INDEX users_by_age ON users (created_at_ms, user_id)
     """,
+    TOKEN_TABLE,
+    """
+    CREATE TABLE user_roles (user_id TEXT NOT NULL, role TEXT NOT NULL, PRIMARY KEY (user_id, role))
+    """,
 ]
+
+DAY_S = 24 * 60 * 60
+HOUSEKEEPING_INTERVAL_S = 600
+PURGE_BATCH = 500
+MAX_ROLE_CHARACTERS = 64
 
 _USER_COLUMNS = "user_id, email, created_at_ms, email_verified_at_ms"
 
@@ -63,6 +85,13 @@ class _Credentials(NamedTuple):
     user: User
     password_hash: str | None
 
+    def bound_to(self, purpose: Purpose) -> str:
+        """What of this account a one-time token depends on."""
+        facts = [self.user.email]
+        if purpose == "reset_password":  # else the link would work again after the password was changed
+            facts.append(self.password_hash or "")
+        return one_time_tokens.bound_to(purpose, *facts)
+
 
 class Users:
     """The accounts of one application.
@@ -76,6 +105,7 @@ class Users:
         password_min_length: in characters.
         site_name: refused as a password.
         extra_common_passwords: more passwords to refuse, case-folded: a frozenset, or anything with `in`.
+        password_reset_lifetime_s, email_verification_lifetime_s: how long such a link works.
     """
 
     def __init__(
@@ -87,6 +117,8 @@ class Users:
         password_min_length: int = 8,
         site_name: str = "",
         extra_common_passwords: Container[str] = frozenset(),
+        password_reset_lifetime_s: int = 3600,
+        email_verification_lifetime_s: int = DAY_S,
     ) -> None:
         self._database = database
         self._hasher = hasher
@@ -94,10 +126,32 @@ class Users:
         self._password_min_length = password_min_length
         self._site_name = site_name
         self._extra_common_passwords = extra_common_passwords
+        self._token_lifetime_s: dict[Purpose, int] = {
+            "reset_password": password_reset_lifetime_s,
+            "verify_email": email_verification_lifetime_s,
+        }
 
     async def open(self) -> None:
         """Bring the tables up to date; called once before anything else."""
         await self._database.migrate("accounts", USER_TABLES)
+
+    async def keep_house(self) -> None:
+        """Delete expired tokens now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            try:
+                await self.maintain()
+            except Exception as error:
+                log.warning("deleting expired tokens is put off: %s", error)
+
+    async def maintain(self) -> None:
+        """Delete expired tokens, in small batches, so that other writes go between them."""
+        now_ms = self._now_ms()
+        gone = PURGE_BATCH
+        while gone >= PURGE_BATCH:
+            gone = await self._database.write(
+                lambda connection: one_time_tokens.delete_expired(connection, now_ms, PURGE_BATCH)
+            )
 
     async def sign_up(self, email: str, password: str) -> User:
         """Create an account.
@@ -114,7 +168,7 @@ class Users:
         if errors:
             raise FieldErrors(errors)
         password_hash = await self._hasher.hash(password)
-        user = User(str(uuid.uuid4()), address, int(self._clock.now() * 1000))
+        user = User(str(uuid.uuid4()), address, self._now_ms())
         if not await self._insert(user, password_hash):
             raise FieldErrors({"email": EMAIL_TAKEN})
         return user
@@ -194,7 +248,175 @@ class Users:
         """Remove an account; whether there was one. Ending its sessions is the caller's part."""
         if not is_storable(user_id):
             return False
-        return await self._execute("DELETE FROM users WHERE user_id = :user_id", user_id=user_id) == 1
+
+        def work(connection: Connection) -> bool:
+            whose = {"user_id": user_id}
+            deleted = connection.execute("DELETE FROM users WHERE user_id = :user_id", whose).rowcount
+            connection.execute("DELETE FROM one_time_tokens WHERE user_id = :user_id", whose)
+            connection.execute("DELETE FROM user_roles WHERE user_id = :user_id", whose)
+            return deleted == 1
+
+        return await self._database.write(work)
+
+    # -- mailed links -------------------------------------------------------------------------------
+
+    async def create_password_reset(self, email: str) -> OneTimeToken | None:
+        """A token with which whoever reads the mail may choose a new password; None: nobody has this address.
+
+        An unknown address costs the same work, a token that nobody gets included. Mail the token in the
+        background, so that nothing else tells the two apart either.
+
+        Raises:
+            FieldErrors: the address is invalid.
+        """
+        errors: dict[str, str] = {}
+        address = _take_email(email, errors)
+        if errors:
+            raise FieldErrors(errors)
+        return await self._create_token("reset_password", await self._credentials(address))
+
+    async def reset_password(self, token: str, new_password: str) -> User:
+        """Spend a token of `create_password_reset`. Ending all sessions of the user is the caller's part.
+
+        The address counts as verified from now on: the token was mailed there.
+
+        Raises:
+            FieldErrors: the password may not be chosen; the token is still good.
+            InvalidTokenError: the token opens nothing.
+            TooBusyError: too many passwords are being hashed; the token is still good.
+        """
+        found = await self._database.read(
+            lambda connection: self._look_up(connection, token, "reset_password")
+        )
+        refusal = self._refuse_password(new_password, found[1].user.email if found else "")
+        if refusal:
+            raise FieldErrors({"password": refusal})
+        if found is None:
+            raise InvalidTokenError
+        password_hash = await self._hasher.hash(new_password)
+        return await self._spend(
+            token,
+            "reset_password",
+            "password_hash = :password_hash, ",
+            password_hash=password_hash,
+        )
+
+    async def create_email_verification(self, user_id: str) -> OneTimeToken | None:
+        """A token that proves that its holder reads the user's mail; None if the address is verified already.
+
+        Raises:
+            UnknownUserError: there is no such user.
+        """
+        stored = await self._credentials(user_id, "user_id")
+        if stored is None:
+            raise UnknownUserError
+        return None if stored.user.email_verified else await self._create_token("verify_email", stored)
+
+    async def verify_email(self, token: str) -> User:
+        """Spend a token of `create_email_verification`; returns the user whose address is verified now.
+
+        Raises:
+            InvalidTokenError: the token opens nothing.
+        """
+        return await self._spend(token, "verify_email")
+
+    async def is_email_verified(self, user_id: str, email: str) -> bool:
+        """Whether this address, in any spelling, is the user's and verified."""
+        user = await self.get_by_email(email)
+        return user is not None and user.user_id == user_id and user.email_verified
+
+    async def _create_token(self, purpose: Purpose, stored: _Credentials | None) -> OneTimeToken | None:
+        token, lifetime_s = one_time_tokens.new_token(), self._token_lifetime_s[purpose]
+        user_id = stored.user.user_id if stored else NOBODY
+        bound = stored.bound_to(purpose) if stored else one_time_tokens.bound_to(secrets.token_hex())
+        expires_at_ms = self._now_ms() + 1000 * lifetime_s
+        await self._database.write(
+            lambda connection: one_time_tokens.insert(
+                connection, token, purpose, user_id, bound, expires_at_ms
+            )
+        )
+        return OneTimeToken(purpose, stored.user.email, token, lifetime_s) if stored else None
+
+    def _look_up(
+        self, connection: Connection, token: str, purpose: Purpose
+    ) -> tuple[StoredToken, _Credentials] | None:
+        """A token that is good, and whose it is."""
+        found = one_time_tokens.find(connection, token, purpose, self._now_ms())
+        stored = _read_credentials(connection, "user_id", found.user_id) if found else None
+        if found is None or stored is None or stored.bound_to(purpose) != found.bound_to:
+            return None
+        return found, stored
+
+    async def _spend(self, token: str, purpose: Purpose, changes: str = "", **parameters: object) -> User:
+        """Spend a token and write down what it proves, and `changes`, in one transaction."""
+
+        def work(connection: Connection) -> User:
+            found = self._look_up(connection, token, purpose)
+            if found is None:
+                raise InvalidTokenError
+            spent, (user, old_hash) = found
+            # The conditions hold in this very moment: on a database with several writers the account may
+            # have changed since it was read.
+            changed = connection.execute(
+                f"UPDATE users SET {changes}email_verified_at_ms = COALESCE(email_verified_at_ms, :now_ms)"  # noqa: S608
+                " WHERE user_id = :user_id AND email = :email AND COALESCE(password_hash, '') = :old_hash",
+                {
+                    **parameters,
+                    "now_ms": self._now_ms(),
+                    "user_id": user.user_id,
+                    "email": user.email,
+                    "old_hash": old_hash or "",
+                },
+            )
+            if changed.rowcount != 1:
+                raise InvalidTokenError
+            one_time_tokens.spend(connection, spent)
+            return user
+
+        return replace(await self._database.write(work), email_verified=True)
+
+    # -- roles --------------------------------------------------------------------------------------
+
+    async def roles(self, user_id: str) -> Sequence[str]:
+        """The names of a user's roles, in alphabetical order."""
+        if not is_storable(user_id):
+            return []
+        sql = "SELECT role FROM user_roles WHERE user_id = :user_id"
+        rows = await self._database.read(lambda c: c.execute(sql, {"user_id": user_id}).fetchall())
+        return sorted(role for (role,) in rows)
+
+    async def add_role(self, user_id: str, role: str) -> bool:
+        """Give a user a role; False if they have it already.
+
+        Raises:
+            UnknownUserError: there is no such user.
+            ValueError: a role's name is 1 to 64 visible characters.
+        """
+        if not role.isprintable() or not 1 <= len(role) <= MAX_ROLE_CHARACTERS:
+            raise ValueError(f"a role's name must be 1 to {MAX_ROLE_CHARACTERS} visible characters")
+        user = await self.get(user_id)
+        if user is None:
+            raise UnknownUserError
+        # From the user's row, which may be gone by now.
+        added = await self._execute(
+            "INSERT INTO user_roles (user_id, role) SELECT user_id, :role FROM users WHERE user_id = :user_id"
+            " ON CONFLICT (user_id, role) DO NOTHING",
+            user_id=user.user_id,
+            role=role,
+        )
+        return added == 1
+
+    async def remove_role(self, user_id: str, role: str) -> bool:
+        """Take a role from a user; False if they did not have it, or are not there."""
+        if not (is_storable(user_id) and is_storable(role)):
+            return False
+        removed = await self._execute(
+            "DELETE FROM user_roles WHERE user_id = :user_id AND role = :role", user_id=user_id, role=role
+        )
+        return removed == 1
+
+    def _now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
 
     def _refuse_password(self, password: str, email: str) -> str | None:
         return check_password(
@@ -230,9 +452,10 @@ class Users:
         except Exception as error:
             log.warning("user %s keeps a password hash of older parameters: %s", checked.user.user_id, error)
 
-    async def _credentials(self, email: str) -> _Credentials | None:
-        row = await self._row(f"SELECT {_USER_COLUMNS}, password_hash FROM users WHERE email = :value", email)  # noqa: S608
-        return _Credentials(_user(row[:-1]), row[-1]) if row else None
+    async def _credentials(self, value: str, column: str = "email") -> _Credentials | None:
+        if not is_storable(value):
+            return None
+        return await self._database.read(lambda connection: _read_credentials(connection, column, value))
 
     async def _find(self, column: str, value: str) -> User | None:
         if not is_storable(value):
@@ -262,6 +485,14 @@ def _take_email(email: str, errors: dict[str, str]) -> str:
     except EmailError as error:
         errors["email"] = str(error) if email.strip() else FIELD_MISSING
         return ""
+
+
+def _read_credentials(connection: Connection, column: str, value: str) -> _Credentials | None:
+    row = connection.execute(
+        f"SELECT {_USER_COLUMNS}, password_hash FROM users WHERE {column} = :value",  # noqa: S608
+        {"value": value},
+    ).fetchone()
+    return _Credentials(_user(row[:-1]), row[-1]) if row else None
 
 
 def _user(row: Sequence[Any]) -> User:

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""One-time tokens: what a mailed link carries. Good for one purpose, once, and not for long.
+
+A token is 256 random bits, and the database keeps nothing of it but its SHA-256: whoever reads the database
+can open no link. Each is bound to the facts that it was made for, the user's address and for a new password
+also the present password's hash. Once one of these has changed, the token opens nothing.
+
+The functions work on a connection, so that spending a token and what it is spent on are one transaction.
+
+Source: OWASP ASVS 5.0, 6.4 and 6.6; OWASP Forgot Password Cheat Sheet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from accounts.database import Connection
+from accounts.errors import InvalidTokenError
+
+TOKEN_BYTES = 32
+NOBODY = ""  # the user of a token that nobody will get to see
+
+Purpose = Literal["verify_email", "reset_password"]
+
+# Times are Unix milliseconds.
+TOKEN_TABLE = """
+    CREATE TABLE one_time_tokens (
+        token_hash TEXT PRIMARY KEY,
+        purpose TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        bound_to TEXT NOT NULL,
+        expires_at_ms BIGINT NOT NULL
+    );
+    CREATE INDEX one_time_tokens_by_user ON one_time_tokens (user_id, purpose);
+    CREATE INDEX one_time_tokens_by_end ON one_time_tokens (expires_at_ms)
+"""
+
+
+@dataclass(frozen=True)
+class OneTimeToken:
+    """A new token and where to send it. Neither shows in the representation, and so in logs."""
+
+    purpose: Purpose
+    email: str = field(repr=False)
+    text: str = field(repr=False)
+    lifetime_s: int
+
+
+class StoredToken(NamedTuple):
+    """What is known of a token that is good: whose it is, and what of (see `bound_to`)."""
+
+    token_hash: str
+    purpose: Purpose
+    user_id: str
+    bound_to: str
+
+
+def new_token() -> str:
+    """Text that can stand in a URL as it is."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def bound_to(*facts: str) -> str:
+    """One text for the facts that a token depends on, none of which can be read from it."""
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()
+
+
+def insert(
+    connection: Connection, token: str, purpose: Purpose, user_id: str, bound: str, expires_at_ms: int
+) -> None:
+    connection.execute(
+        "INSERT INTO one_time_tokens (token_hash, purpose, user_id, bound_to, expires_at_ms)"
+        " VALUES (:token_hash, :purpose, :user_id, :bound_to, :expires_at_ms)",
+        {
+            "token_hash": _hash(token),
+            "purpose": purpose,
+            "user_id": user_id,
+            "bound_to": bound,
+            "expires_at_ms": expires_at_ms,
+        },
+    )
+
+
+def find(connection: Connection, token: str, purpose: Purpose, now_ms: int) -> StoredToken | None:
+    """Look a token up and spend nothing; None if it is unknown, spent, too old or for something else."""
+    row = connection.execute(
+        "SELECT token_hash, purpose, user_id, bound_to FROM one_time_tokens"
+        " WHERE token_hash = :token_hash AND purpose = :purpose AND expires_at_ms > :now_ms",
+        {"token_hash": _hash(token), "purpose": purpose, "now_ms": now_ms},
+    ).fetchone()
+    return StoredToken(*row) if row else None
+
+
+def spend(connection: Connection, stored: StoredToken) -> None:
+    """Delete this token, and with it all others that its user has for the same purpose.
+
+    Raises:
+        InvalidTokenError: somebody else spent it since it was found; the transaction must not go on.
+    """
+    spent = connection.execute(
+        "DELETE FROM one_time_tokens WHERE token_hash = :token_hash", {"token_hash": stored.token_hash}
+    )
+    if spent.rowcount != 1:
+        raise InvalidTokenError
+    connection.execute(
+        "DELETE FROM one_time_tokens WHERE user_id = :user_id AND purpose = :purpose",
+        {"user_id": stored.user_id, "purpose": stored.purpose},
+    )
+
+
+def delete_expired(connection: Connection, now_ms: int, limit: int) -> int:
+    """Delete at most `limit` tokens that are too old; returns how many."""
+    return connection.execute(
+        "DELETE FROM one_time_tokens WHERE token_hash IN"
+        " (SELECT token_hash FROM one_time_tokens WHERE expires_at_ms <= :now_ms LIMIT :limit)",
+        {"now_ms": now_ms, "limit": limit},
+    ).rowcount
+
+
+def _hash(token: str) -> str:
+    # Clients may send any text, lone surrogates too.
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: MIT
+"""Mails that leave: to a real SMTP server on this machine, plain, by STARTTLS and by TLS."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from accounts import Mail, Mailbox, MailError, NoMailer, SmtpMailer
+from tests.smtp import LOGIN, USER, PostOffice
+
+SENDER = "no-reply@example.com"
+LINK = "https://www.example.com/reset-password?token=" + "x" * 43 + "&tenantId=public"
+MAIL = Mail("ann@example.com", "Grüße", f"Hello,\n\n{LINK}\n", f'<p><a href="{LINK}">Öffnen</a></p>\n')
+ADDRESSES = [
+    "ann+tag@example.com",
+    "o'hara@example.com",
+    "!#$%&*@example.com",
+    '"a b"@example.com',
+    '"a\\"b"@example.com',
+    '"jö rg"@example.com',
+    "ann@[127.0.0.1]",
+    "jörg@example.com",
+]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that nobody but itself vouches for, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + built.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+@pytest.fixture
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+def client_tls(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+async def refusal(mailer: SmtpMailer, mail: Mail = MAIL) -> str:
+    with pytest.raises(MailError) as refused:
+        await mailer.send(mail)
+    # A traceback shows nothing more.
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+    return str(refused.value)
+
+
+@pytest.mark.gen_test
+async def test_a_mail_arrives_as_text_and_html_that_say_the_same() -> None:
+    office = PostOffice()
+    async with office.open() as host:
+        await SmtpMailer(f"smtp://{host}", SENDER, "Käseglocke").send(MAIL)
+    message = office.message()
+    assert (office.taken[0].mail_from, office.taken[0].rcpt_tos) == (SENDER, ["ann@example.com"])
+    assert (message["From"], message["To"]) == (f"Käseglocke <{SENDER}>", "ann@example.com")
+    assert message["Subject"] == "Grüße"
+    assert message["Date"]
+    assert message["Message-ID"].endswith("@example.com>")
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message.get_content_type() == "multipart/alternative"
+    text, html = (part.get_content().replace("\r\n", "\n") for part in message.iter_parts())
+    assert (text, html) == (MAIL.text, MAIL.html)
+
+
+@pytest.mark.gen_test
+async def test_a_mail_passes_servers_that_take_short_lines_of_seven_bits_only() -> None:
+    office = PostOffice()
+    async with office.open() as host:
+        await SmtpMailer(f"smtp://{host}", SENDER, "Käseglocke").send(MAIL)
+    content = office.taken[0].content
+    assert isinstance(content, bytes)
+    assert content.isascii()
+    assert max(map(len, content.split(b"\r\n"))) <= 78
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.gen_test
+async def test_a_mail_arrives_at_every_kind_of_address(address: str) -> None:
+    office = PostOffice()
+    async with office.open(enable_SMTPUTF8=True) as host:
+        await SmtpMailer(f"smtp://{host}", SENDER).send(Mail(address, "x", "x\n", "x\n"))
+    assert office.taken[0].rcpt_tos == [address]
+
+
+@pytest.mark.parametrize("address", ["a@example.com\r\nBcc: b@example.com", "ann", ""])
+@pytest.mark.gen_test
+async def test_no_address_smuggles_in_another(address: str) -> None:
+    office = PostOffice()
+    async with office.open() as host:
+        await refusal(SmtpMailer(f"smtp://{host}", SENDER), Mail(address, "x", "x\n", "x\n"))
+    assert office.taken == []
+
+
+@pytest.mark.gen_test
+async def test_starttls_encrypts_before_the_password_is_sent(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    office = PostOffice()
+    async with office.open(tls_context=server_tls, require_starttls=True) as host:
+        await SmtpMailer(f"smtp+starttls://{LOGIN}@{host}", SENDER, tls=client_tls).send(MAIL)
+    assert (office.logins, len(office.taken)) == ([USER], 1)
+
+
+@pytest.mark.gen_test
+async def test_smtps_is_encrypted_from_the_first_byte_on(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    office = PostOffice()
+    async with office.open(tls=server_tls, auth_require_tls=False) as host:
+        await SmtpMailer(f"smtps://{LOGIN}@{host}", SENDER, tls=client_tls).send(MAIL)
+    assert (office.logins, len(office.taken)) == ([USER], 1)
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+@pytest.mark.gen_test
+async def test_a_certificate_that_nobody_vouches_for_is_refused(
+    server_tls: ssl.SSLContext, scheme: str
+) -> None:
+    office = PostOffice()
+    options: dict[str, Any] = {"tls" if scheme == "smtps" else "tls_context": server_tls}
+    async with office.open(**options) as host:
+        assert "SSLCertVerificationError" in await refusal(SmtpMailer(f"{scheme}://{LOGIN}@{host}", SENDER))
+    assert (office.logins, office.taken) == ([], [])
+
+
+@pytest.mark.gen_test
+async def test_starttls_is_not_optional() -> None:
+    """A server, or someone in between, that offers no encryption gets neither password nor mail."""
+    office = PostOffice()
+    async with office.open(auth_require_tls=False) as host:
+        mailer = SmtpMailer(f"smtp+starttls://{LOGIN}@{host}", SENDER)
+        assert "SMTPNotSupportedError" in await refusal(mailer)
+    assert (office.logins, office.taken) == ([], [])
+
+
+@pytest.mark.gen_test
+async def test_a_wrong_password_is_told_without_it() -> None:
+    office = PostOffice()
+    async with office.open(auth_require_tls=False) as host:
+        mailer = SmtpMailer(f"smtp://kit:wrong-secret@{host}", SENDER)
+        message = await refusal(mailer)
+    assert "SMTPAuthenticationError (535)" in message
+    assert "wrong-secret" not in f"{message} {mailer!r}"
+
+
+@pytest.mark.gen_test
+async def test_a_refused_recipient_is_told_by_the_code_without_the_address() -> None:
+    office = PostOffice(refuse="550 <{}> is not known here")
+    async with office.open() as host:
+        message = await refusal(SmtpMailer(f"smtp://{host}", SENDER))
+    assert "the recipient was refused (550)" in message
+    assert "ann@example.com" not in message
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_is_not_there_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert await refusal(SmtpMailer(f"smtp://127.0.0.1:{port}", SENDER)) == (
+        f"smtp://127.0.0.1:{port}: ConnectionRefusedError (Connection refused)"
+    )
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_says_nothing_is_not_waited_for_for_ever() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        mailer = SmtpMailer(f"smtp://127.0.0.1:{port}", SENDER, timeout_s=0.05)
+        assert "SMTPServerDisconnected" in await refusal(mailer)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:25", "http://localhost", "smtp://", "smtp+tls://localhost"])
+def test_an_address_that_is_none_of_smtp_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="smtp://"):
+        SmtpMailer(url, SENDER)
+
+
+def test_neither_address_nor_text_shows_when_a_mail_is_printed() -> None:
+    shown = f"{MAIL} {MAIL!r}"
+    assert "Grüße" in shown
+    assert not [text for text in ("ann@", "token", "Öffnen") if text in shown]
+
+
+@pytest.mark.gen_test
+async def test_the_mailbox_keeps_the_last_mails_newest_first() -> None:
+    mailbox = Mailbox(size=2)
+    for subject in ("one", "two", "three"):
+        await mailbox.send(Mail("ann@example.com", subject, "", ""))
+    assert [mail.subject for mail in mailbox.mails] == ["three", "two"]
+
+
+@pytest.mark.gen_test
+async def test_without_a_mailer_every_mail_is_told_to_be_lost() -> None:
+    with pytest.raises(MailError, match="not set up"):
+        await NoMailer().send(MAIL)
