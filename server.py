@@ -28,7 +28,7 @@ from handlers.access_log import log_request
 from handlers.headers import default_headers
 from handlers.live import LiveConnections
 from handlers.pages import NotFoundHandler
-from handlers.routes import check_access, describe, routes
+from handlers.routes import AccessUnsaid, check_access, describe, routes
 from handlers.transfer import CookieJar
 from sessions import Clock, SessionConfig, Sessions, StoreUnavailableError, SystemClock
 from sessions.store import Connection
@@ -243,7 +243,7 @@ def main() -> None:
             format="%(asctime)s %(levelname)s %(name)s %(message)s",
         )
         asyncio.run(run(options))
-    except (SettingsError, StoreUnavailableError, OSError) as error:
+    except (SettingsError, AccessUnsaid, StoreUnavailableError, OSError) as error:
         sys.exit(f"Stormcellar does not start: {error}")
 
 
