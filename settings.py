@@ -21,6 +21,7 @@ from dataclasses import Field, dataclass, field, fields
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+from urllib.parse import urlsplit
 
 ENVIRONMENT_PREFIX = "STORMCELLAR_"
 SECRET_MIN_LENGTH = 32  # characters; 192 bits if they are base64url, 128 bits if hexadecimal
@@ -91,6 +92,7 @@ HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!
 ENDS_IN_NUMBER = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)", re.ASCII)
 ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?/?", re.ASCII | re.IGNORECASE)
 BASE_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
+SMTP_SCHEMES = ("smtp", "smtp+starttls", "smtps")
 SAMPLE_WORDS = ("changeme", "changethis", "replaceme", "yoursecret", "insecure")
 
 
@@ -217,6 +219,45 @@ def _check_api_base_path(path: str) -> str:
             "write it like /auth or /api/auth"
         )
     return path
+
+
+def _check_smtp_url(url: str) -> str:
+    expected = ValueError(
+        "it must be smtp://, smtp+starttls:// or smtps://, perhaps user:password@, a host and perhaps a "
+        "port; write it like smtps://user:password@mail.example.com:465, with what is neither letter nor "
+        "digit in user and password percent-encoded"
+    )
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url)
+        host = normalised_host(
+            f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+        )
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        raise expected from None
+    if parts.scheme not in SMTP_SCHEMES or not port_is_good or parts.path not in ("", "/"):
+        raise expected
+    if parts.query or parts.fragment or (parts.password and not parts.username):
+        raise expected
+    if parts.scheme == "smtp" and parts.username and not is_loopback(host):
+        raise ValueError(
+            f"it would send the password to {host} without encryption; write smtp+starttls:// or smtps://"
+        )
+    return Masked(url)
+
+
+def _check_mail_from(address: str) -> str:
+    local, _, host = address.strip().rpartition("@")
+    try:
+        if address and (not re.fullmatch(r'[^\s<>@,;:"()]+', local, re.ASCII) or not normalised_host(host)):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            "it must be one e-mail address and nothing else; write it like no-reply@example.com"
+        ) from None
+    return address.strip()
 
 
 def _check_site_name(name: str) -> str:
@@ -514,6 +555,61 @@ class Settings:
         danger="Long: in a storm of sign-ins all wait until their browsers give up. Short: refusals at "
         "small peaks.",
     )
+    password_reset_lifetime_s: int = setting(
+        3600,
+        unit="seconds",
+        minimum=60,
+        maximum=3600,
+        effect="How long the mailed link for a new password works. OWASP ASVS recommends 600.",
+        danger="Long: whoever reads the mail later can still take the account over. Short: mail that is "
+        "delayed on its way comes too late.",
+    )
+    smtp_url: str = setting(
+        "",
+        unit="-",
+        check=_check_smtp_url,
+        secret=True,
+        heading="Mail",
+        effect="The server that mails are handed to: smtps://user:password@host:465, "
+        "smtp+starttls://user:password@host:587, or smtp://host:25 without encryption. Empty: with debug on, "
+        "mails stay here and are shown at /dev/mail; else none is sent.",
+        danger="Without it nobody can get a new password or verify an address, and is not told so. With "
+        "plain smtp:// to another machine, whoever is in between reads the links. On the command line other "
+        "users of the machine can see the password: use the environment or a file that only its owner can "
+        "read.",
+    )
+    mail_from: str = setting(
+        "",
+        unit="-",
+        check=_check_mail_from,
+        effect="The address that mails come from, like no-reply@example.com; site_name stands beside it. "
+        "Needed with smtp_url.",
+        danger="If its domain does not allow that server to send for it (SPF, DKIM), mails end as spam.",
+    )
+    mail_link_base_path: str = setting(
+        "",
+        unit="-",
+        check=_check_api_base_path,
+        effect="The path before /reset-password and /verify-email in mailed links. Empty: the kit's own "
+        "pages. /auth: where SuperTokens' pre-built UI has its pages by default.",
+        danger="If no page is there, the links lead nowhere.",
+    )
+    email_verification: Literal["off", "optional", "required"] = setting(
+        "off",
+        unit="-",
+        effect="Whether sessions know if the user's e-mail address is verified (claim st-ev). optional: they "
+        "know, and a handler may ask for it; required: without it no protected page opens.",
+        danger="off: anyone can sign up with anyone's address. required: if mails do not arrive, nobody "
+        "gets in.",
+    )
+    roles_in_token: bool = setting(
+        False,
+        unit="-",
+        heading="Roles",
+        effect="Whether access tokens carry the names of the user's roles (claim st-role), so that a handler "
+        "can ask for one without reading the database.",
+        danger="Scripts on the page, and with it the user, can read them. Each takes room in the cookies.",
+    )
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -665,6 +761,16 @@ def _cookies_fit_the_public_url(settings: Settings) -> None:
     )
 
 
+def _mail_has_a_sender(settings: Settings) -> None:
+    _refuse_if(
+        settings.smtp_url and not settings.mail_from,
+        "smtp_url is set and mail_from is empty, but a mail must come from someone. Set mail_from to an "
+        "address like no-reply@example.com, or leave smtp_url empty.",
+        "smtp_url",
+        "mail_from",
+    )
+
+
 NAMES = tuple(entry.name for entry in fields(Settings))
 NAMES_AND_CONFIG = (*NAMES, "config")  # --config names the file, so it cannot stand in it
 
@@ -686,6 +792,7 @@ RULES: tuple[Callable[[Settings], None], ...] = (
     _an_open_address_has_a_public_url,
     _a_sample_secret_is_for_debug_only,
     _cookies_fit_the_public_url,
+    _mail_has_a_sender,
     _debug_is_one_process,
 )
 

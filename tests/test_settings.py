@@ -128,6 +128,12 @@ class TestDefaults:
             "password_min_length": 8,
             "password_hash_threads": 0,
             "password_hash_queue": 64,
+            "password_reset_lifetime_s": 3600,
+            "smtp_url": "",
+            "mail_from": "",
+            "mail_link_base_path": "",
+            "email_verification": "off",
+            "roles_in_token": False,
             "older_cookie_domain": "auto",
             "token_transfer_method": "any",
             "expose_access_token": False,
@@ -174,6 +180,10 @@ class TestDefaults:
         ({"refresh_grace_s": 0}, 0),
         ({"refresh_grace_s": 300}, 300),
         ({"password_min_length": 64}, 64),
+        ({"mail_from": " no-reply@example.com"}, "no-reply@example.com"),
+        ({"mail_link_base_path": "auth/"}, "/auth"),
+        ({"mail_link_base_path": "/"}, ""),
+        ({"email_verification": "Required"}, "required"),
         ({"site_name": "  Käseglocke "}, "Käseglocke"),
     ],
 )
@@ -264,6 +274,26 @@ def test_a_right_value_is_kept_in_its_one_spelling(given, kept):
         ("password_min_length", 65, "8 to 64"),
         ("password_hash_threads", -1, "0 to 256"),
         ("password_hash_queue", 0, "1 to"),
+        ("password_reset_lifetime_s", 59, "60 to 3600"),
+        ("password_reset_lifetime_s", 3601, "60 to 3600"),
+        ("smtp_url", "mail.example.com:25", "smtp://"),
+        ("smtp_url", "http://mail.example.com", "smtp://"),
+        ("smtp_url", "smtps://", "a host"),
+        ("smtp_url", "smtps://mail.example.com:0", "a port"),
+        ("smtp_url", "smtps://mail.example.com:99999", "a port"),
+        ("smtp_url", "smtps://mail.example.com/inbox", "a host"),
+        ("smtp_url", "smtps://mail.example.com?tls=no", "a host"),
+        ("smtp_url", "smtps://:password@mail.example.com", "user:password"),
+        ("smtp_url", "smtps://user:a/b@mail.example.com", "percent-encoded"),
+        ("smtp_url", "smtp://user:password@mail.example.com", "without encryption"),
+        ("mail_from", "no-reply", "one e-mail address"),
+        ("mail_from", "Kit <no-reply@example.com>", "one e-mail address"),
+        ("mail_from", "a@example.com, b@example.com", "one e-mail address"),
+        ("mail_from", "a@-example.com", "one e-mail address"),
+        ("mail_from", "@example.com", "one e-mail address"),
+        ("mail_link_base_path", "https://example.com/auth", "between slashes"),
+        ("email_verification", "on", "off, optional, required"),
+        ("roles_in_token", "yes", "true or false"),
         ("site_name", "  ", "1 to 60 characters"),
         ("site_name", "x" * 61, "1 to 60 characters"),
         ("site_name", "a\x00b", "one line"),
@@ -326,6 +356,7 @@ def test_every_setting_has_a_row_in_the_table_of_wrong_values():
             "Turn cookie_prefix off",
         ),
         ({"cookie_domain": "example.com"}, ("cookie_domain", "public_url"), "Set public_url"),
+        ({"smtp_url": "smtp://localhost"}, ("smtp_url", "mail_from"), "Set mail_from"),
         ({"cookie_domain": "ample.com", **OPEN_HTTPS}, ("cookie_domain", "public_url"), "Set public_url"),
         (
             {"cookie_domain": "a.www.example.com", **OPEN_HTTPS},
@@ -358,6 +389,14 @@ def test_values_that_do_not_go_together_are_refused_with_a_way_out(together, nam
         {"cookie_same_site": "none", **OPEN_HTTPS},
         {"cookie_prefix": True, **OPEN_HTTPS},
         {"cookie_domain": ".Example.com", **OPEN_HTTPS},
+        {"smtp_url": "smtp://user:password@localhost", "mail_from": "no-reply@example.com"},
+        {"smtp_url": "smtp://mail.example.com:25/", "mail_from": "no-reply@example.com"},
+        {
+            "smtp_url": "smtps://us%40er:p%2Fw@[2001:db8::1]:465",
+            "mail_from": "no-reply@xn--mnchen-3ya.example",
+        },
+        {"smtp_url": "smtp+starttls://mail.example.com", "mail_from": "no-reply@example.com"},
+        {"mail_from": "no-reply@example.com"},
         {"cookie_domain": "www.example.com", "public_url": "https://www.example.com:8443"},
     ],
 )
@@ -601,6 +640,11 @@ class TestTheSecretIsNeverShown:
             assert GOOD_SECRET not in text
         assert settings.secret == GOOD_SECRET
 
+    def test_the_mail_servers_password_is_none_the_less(self):
+        settings = Settings(smtp_url="smtps://kit:SHOWN@mail.example.com", mail_from="kit@example.com")
+        assert "SHOWN" not in f"{settings} {settings!r} {vars(settings)}"
+        assert "SHOWN" in settings.smtp_url
+
     @pytest.mark.parametrize(
         "argv",
         [
@@ -611,6 +655,9 @@ class TestTheSecretIsNeverShown:
             ["--secert=SHOWN"],
             ["--secret=SHOWN-change-me-SHOWN-0123456789", "--port=0"],
             ["--database=postgresql://kit:SHOWN@db/kit"],
+            ["--smtp-url=smtps://kit:SHOWN@mail.example.com/inbox"],
+            ["--smtp-url=smtp://kit:SHOWN@mail.example.com"],
+            ["--smtp-url=smtps://kit:SHOWN@mail.example.com"],
             ["--public-url=https://me:SHOWN@example.com"],
             ["--trusted-origins=https://me:SHOWN@example.com"],
         ],
