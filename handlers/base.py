@@ -196,14 +196,17 @@ class BaseHandler(RequestHandler):
 
     async def options(self, *_args: Any, **_kwargs: Any) -> None:
         """What may be asked here; nobody needs a session for that (Fetch, CORS-preflight)."""
-        methods = [name for name in self.SUPPORTED_METHODS if self._implements(name)]
-        self.set_header("Allow", ", ".join(methods))
+        methods = self._methods()
+        self.set_header("Allow", methods)
         if self.request.headers.get("Origin") in self.app.trusted_origins:
-            self.set_header("Access-Control-Allow-Methods", ", ".join(methods))
+            self.set_header("Access-Control-Allow-Methods", methods)
             asked = self.request.headers.get("Access-Control-Request-Headers", "")
             self.set_header("Access-Control-Allow-Headers", ", ".join(cors_headers(asked)))
             self.set_header("Access-Control-Max-Age", "600")
         self.set_status(204)
+
+    def _methods(self) -> str:
+        return ", ".join(filter(self._implements, self.SUPPORTED_METHODS))
 
     def _implements(self, method: str) -> bool:
         name = method.lower()
@@ -369,6 +372,8 @@ class BaseHandler(RequestHandler):
         self.set_status(status)
         message = MESSAGES.get(status, OUR_FAULT)
         self.set_header("X-Request-Id", self.request_id)
+        if status == 405:
+            self.set_header("Allow", self._methods())  # RFC 9110, section 15.5.6
         if status >= 500:
             log.error("request %s failed with %d", self.request_id, status)
         if self.wants_page():
