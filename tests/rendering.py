@@ -17,6 +17,33 @@ SESSION = SimpleNamespace(
     expires_at=NOW_S + 3000,
 )
 
+BACK = "/reports/7?tab=2&x=%20#end"
+FORM = {"email": "ann@example.com", "redirect_back": BACK}
+FIELD_ERRORS = {"email": "This is not an e-mail address", "password": "This password is too common"}
+
+# Each page of the kit in each of its states: a template, and what render() is given for it.
+PAGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "home": ("home.html", {}),
+    "home, signed in": ("home.html", {"session": SESSION}),
+    "home in development": ("home.html", {"debug": True}),
+    "dashboard": ("dashboard.html", {"session": SESSION, "user_id": SESSION.user_id, "path": "/dashboard"}),
+    "sign in": ("account/login.html", {**FORM, "errors": {}, "path": "/login"}),
+    "sign in, refused": ("account/login.html", {**FORM, "errors": {"": "Wrong e-mail address or password"}}),
+    "sign in, field errors": ("account/login.html", {**FORM, "errors": FIELD_ERRORS}),
+    "sign up": ("account/signup.html", {**FORM, "errors": {}, "path": "/signup"}),
+    "sign up, field errors": ("account/signup.html", {**FORM, "errors": FIELD_ERRORS}),
+    "refresh page": ("refresh_session.html", {"redirect_back": BACK, "in_place": False}),
+    "refresh page in place": ("refresh_session.html", {"redirect_back": BACK, "in_place": True}),
+    "stopped: cookies": ("loop.html", {"reason": "cookies", "redirect_back": BACK}),
+    "stopped: clock": ("loop.html", {"reason": "clock", "redirect_back": BACK}),
+    "stopped: loop": ("loop.html", {"reason": "loop", "redirect_back": BACK}),
+    "error": (
+        "error.html",
+        {"status": 404, "title": "Not Found", "message": "There is no page here.", "request_id": "4f1c09d2"},
+    ),
+    "forbidden": ("forbidden.html", {"session": SESSION, "claims": ["st-ev", "st-role"]}),
+}
+
 
 def render(template: str, *, path: str = "/", **variables: Any) -> str:
     """A page as the server would send it for the address `path`; `session=SESSION` signs somebody in."""
