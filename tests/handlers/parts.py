@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from tornado.web import RequestHandler
+
+from handlers.routes import routes
+from settings import Settings
 
 LIFETIME_S = 3600
 """Of an access token, by default."""
@@ -14,3 +19,25 @@ LIFETIME_S = 3600
 def with_settings(**settings: Any) -> pytest.MarkDecorator:
     """Run a test with an application of these settings; the key `engine` goes to the session engine."""
     return pytest.mark.parametrize("settings", [settings], ids=[""])
+
+
+def example_path(pattern: str) -> str:
+    """An address that a route's regular expression matches."""
+    path = re.sub(r"\([^)]*\)", "x", pattern.rstrip("$").replace("/?", ""))
+    return re.sub(r"\\(.)", r"\1", path)
+
+
+def implements(handler: type[Any], method: str) -> bool:
+    name = method.lower()
+    return getattr(handler, name) is not getattr(RequestHandler, name)
+
+
+def own_routes() -> list[Any]:
+    """Every route of a usual application; routes that a clone adds are among them."""
+    return [
+        pytest.param(example_path(route.regex.pattern), route.handler_class, id=route.regex.pattern)
+        for route in routes(Settings())
+    ]
+
+
+EACH_ROUTE = pytest.mark.parametrize(("path", "handler"), own_routes())
