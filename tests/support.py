@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sessions import SessionConfig, Sessions
 from sessions.keys import generate_private_key
+from sessions.store import Database
 from sessions.store.sqlite import SqliteDatabase
 
 SECRET = b"only for the tests: 0123456789abcdef"
@@ -48,15 +49,24 @@ def session_config(**changes: Any) -> SessionConfig:
     return SessionConfig(**{"secret": SECRET, "issuer": ISSUER, "access_token_jitter": 0.0, **changes})
 
 
+def database_at(place: Path | str) -> Database:
+    """The SQLite file of that path, or the PostgreSQL database of that address; not opened yet."""
+    if isinstance(place, Path):
+        return SqliteDatabase(place)
+    from sessions.store.postgres import PostgresDatabase  # what only some tests need
+
+    return PostgresDatabase(place)
+
+
 @asynccontextmanager
 async def running_engine(
-    path: Path, clock: FakeClock, options: dict[str, Any] | None = None, **config: Any
+    place: Path | str, clock: FakeClock, options: dict[str, Any] | None = None, **config: Any
 ) -> AsyncIterator[Sessions]:
-    """An engine on the SQLite file `path`, started, and stopped at the end.
+    """An engine on the database at `place`, started, and stopped at the end.
 
     `options` go to Sessions, everything else to SessionConfig.
     """
-    database = SqliteDatabase(path)
+    database = database_at(place)
     await database.open()
     options = {"generate_key": cheap_keys(), **(options or {})}
     engine = Sessions(database, session_config(**config), clock=clock, **options)

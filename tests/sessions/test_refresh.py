@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The table of refresh: what is answered to a refresh token of generation g when the store is at c."""
+"""The table of refresh: what is answered to a refresh token of generation g when the store is at c.
+
+Each of these rules holds on every database.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,13 @@ from sessions.refresh_token import RefreshTokens, derive_key
 from tests.support import SECRET, FakeClock, running_engine
 
 DAY = 86400
+Place = Path | str
 
 
-def run(tmp_path: Path, story: Callable[[Sessions, FakeClock], Awaitable[None]], **config: Any) -> None:
+def run(place: Place, story: Callable[[Sessions, FakeClock], Awaitable[None]], **config: Any) -> None:
     async def tell() -> None:
         clock = FakeClock()
-        async with running_engine(tmp_path / "db", clock, **config) as engine:
+        async with running_engine(place, clock, **config) as engine:
             await story(engine, clock)
 
     asyncio.run(tell())
@@ -55,7 +59,7 @@ async def assert_session_is_dead(engine: Sessions, *all_tokens: Tokens) -> None:
             await engine.get_session(tokens.access_token)
 
 
-def test_fifty_refreshes_in_a_row_keep_handle_and_user_and_repeat_no_token(tmp_path: Path) -> None:
+def test_fifty_refreshes_in_a_row_keep_handle_and_user_and_repeat_no_token(place: Place) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         session = await engine.create_new_session("ann")
         handle, seen = session.handle, set()
@@ -67,10 +71,10 @@ def test_fifty_refreshes_in_a_row_keep_handle_and_user_and_repeat_no_token(tmp_p
             assert (session.handle, session.user_id) == (handle, "ann")
         assert len(seen) == 100
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_a_lost_answer_may_be_asked_for_again_even_days_later(tmp_path: Path) -> None:
+def test_a_lost_answer_may_be_asked_for_again_even_days_later(place: Place) -> None:
     """g == c-1, and nobody has used a token of c."""
 
     async def story(engine: Sessions, clock: FakeClock) -> None:
@@ -82,10 +86,10 @@ def test_a_lost_answer_may_be_asked_for_again_even_days_later(tmp_path: Path) ->
         third = await refresh(engine, again)
         assert third.refresh_token != again.refresh_token
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_within_the_grace_period_the_previous_token_gets_the_same_answer_again(tmp_path: Path) -> None:
+def test_within_the_grace_period_the_previous_token_gets_the_same_answer_again(place: Place) -> None:
     """g == c-1, c in use, less than 30 s after the rotation: two tabs."""
 
     async def story(engine: Sessions, clock: FakeClock) -> None:
@@ -97,10 +101,10 @@ def test_within_the_grace_period_the_previous_token_gets_the_same_answer_again(t
         assert again.refresh_token == second.refresh_token
         await use(engine, again)
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_the_previous_token_after_the_grace_period_is_theft_if_its_successor_was_used(tmp_path: Path) -> None:
+def test_the_previous_token_after_the_grace_period_is_theft_if_its_successor_was_used(place: Place) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         first = await sign_in(engine)
         second = await refresh(engine, first)
@@ -110,10 +114,10 @@ def test_the_previous_token_after_the_grace_period_is_theft_if_its_successor_was
             await refresh(engine, first)
         await assert_session_is_dead(engine, first, second)
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_an_older_token_is_theft_at_once(tmp_path: Path) -> None:
+def test_an_older_token_is_theft_at_once(place: Place) -> None:
     """RFC 9700, 4.14.2: two parties hold the session's tokens, so neither may keep it."""
 
     async def story(engine: Sessions, clock: FakeClock) -> None:
@@ -127,11 +131,11 @@ def test_an_older_token_is_theft_at_once(tmp_path: Path) -> None:
         await assert_session_is_dead(engine, second, third)
         await use(engine, other_device)
 
-    run(tmp_path, story)
+    run(place, story)
 
 
 def test_a_theft_is_logged_and_told_to_the_hook_whose_failure_changes_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[tuple[str, str]] = []
 
@@ -140,7 +144,7 @@ def test_a_theft_is_logged_and_told_to_the_hook_whose_failure_changes_nothing(
         raise RuntimeError("the hook's own trouble")
 
     async def story() -> None:
-        async with running_engine(tmp_path / "db", FakeClock(), {"on_token_theft": hook}) as engine:
+        async with running_engine(place, FakeClock(), {"on_token_theft": hook}) as engine:
             session = await engine.create_new_session("ann")
             assert session.new_tokens
             first = session.new_tokens
@@ -157,7 +161,7 @@ def test_a_theft_is_logged_and_told_to_the_hook_whose_failure_changes_nothing(
         asyncio.run(story())
 
 
-def test_a_store_that_lost_its_latest_writes_goes_on_from_the_clients_token(tmp_path: Path) -> None:
+def test_a_store_that_lost_its_latest_writes_goes_on_from_the_clients_token(place: Place) -> None:
     """g > c: a restored backup, or a failover to a replica that lagged behind."""
 
     async def story(engine: Sessions, clock: FakeClock) -> None:
@@ -174,10 +178,10 @@ def test_a_store_that_lost_its_latest_writes_goes_on_from_the_clients_token(tmp_
         assert (await refresh(engine, tokens)).refresh_token == following.refresh_token
         await use(engine, await refresh(engine, following))
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_fifty_parallel_refreshes_with_one_token_get_the_same_next_token(tmp_path: Path) -> None:
+def test_fifty_parallel_refreshes_with_one_token_get_the_same_next_token(place: Place) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         first = await sign_in(engine)
         answers = await asyncio.gather(*(refresh(engine, first) for _ in range(50)))
@@ -186,10 +190,10 @@ def test_fifty_parallel_refreshes_with_one_token_get_the_same_next_token(tmp_pat
             await use(engine, answer)
         await use(engine, await refresh(engine, random.choice(answers)))
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_an_expired_session_is_over_and_never_theft(tmp_path: Path) -> None:
+def test_an_expired_session_is_over_and_never_theft(place: Place) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         first = await sign_in(engine)
         second = await refresh(engine, first)
@@ -200,10 +204,10 @@ def test_an_expired_session_is_over_and_never_theft(tmp_path: Path) -> None:
                 await refresh(engine, tokens)
             assert not isinstance(caught.value, TokenTheftError)
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_each_refresh_renews_the_session_up_to_its_absolute_lifetime(tmp_path: Path) -> None:
+def test_each_refresh_renews_the_session_up_to_its_absolute_lifetime(place: Place) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         tokens = await sign_in(engine)
         for _ in range(4):
@@ -214,16 +218,16 @@ def test_each_refresh_renews_the_session_up_to_its_absolute_lifetime(tmp_path: P
         with pytest.raises(UnauthorisedError):
             await refresh(engine, tokens)
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_lifetimes_hold_although_nothing_was_cleaned_up_and_settings_became_shorter(tmp_path: Path) -> None:
+def test_lifetimes_hold_although_nothing_was_cleaned_up_and_settings_became_shorter(place: Place) -> None:
     async def story() -> None:
         clock = FakeClock()
-        async with running_engine(tmp_path / "db", clock) as engine:
+        async with running_engine(place, clock) as engine:
             tokens = await sign_in(engine)
         clock.advance(DAY + 1)
-        async with running_engine(tmp_path / "db", clock, session_lifetime_s=DAY) as engine:
+        async with running_engine(place, clock, session_lifetime_s=DAY) as engine:
             with pytest.raises(UnauthorisedError):
                 await refresh(engine, tokens)
 
@@ -231,7 +235,7 @@ def test_lifetimes_hold_although_nothing_was_cleaned_up_and_settings_became_shor
 
 
 def test_garbled_tokens_are_refused_without_a_look_into_the_store_and_the_genuine_one_still_works(
-    tmp_path: Path,
+    place: Place,
 ) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         tokens = await sign_in(engine)
@@ -253,10 +257,10 @@ def test_garbled_tokens_are_refused_without_a_look_into_the_store_and_the_genuin
         engine._store.database = database
         await use(engine, await refresh(engine, tokens))
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_the_servers_secret_alone_makes_no_token(tmp_path: Path) -> None:
+def test_the_servers_secret_alone_makes_no_token(place: Place) -> None:
     """A token whose HMAC is right but whose chain value was guessed changes nothing in the store."""
 
     async def story(engine: Sessions, clock: FakeClock) -> None:
@@ -270,10 +274,10 @@ def test_the_servers_secret_alone_makes_no_token(tmp_path: Path) -> None:
         await use(engine, second)
         assert (await refresh(engine, session.new_tokens)).refresh_token == second.refresh_token
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_the_database_alone_makes_no_token(tmp_path: Path) -> None:
+def test_the_database_alone_makes_no_token(place: Place) -> None:
     """Another server secret over a copy of the database refuses the tokens and cannot read the keys."""
 
     async def story(engine: Sessions, clock: FakeClock) -> None:
@@ -284,7 +288,7 @@ def test_the_database_alone_makes_no_token(tmp_path: Path) -> None:
         with pytest.raises(UnauthorisedError):
             await engine.refresh_session(thief.make(row.handle, 0, row.secret, False))
 
-    run(tmp_path, story)
+    run(place, story)
 
 
 def test_no_token_stands_in_the_database_file(tmp_path: Path) -> None:
@@ -302,10 +306,10 @@ def test_no_token_stands_in_the_database_file(tmp_path: Path) -> None:
                 assert raw not in files
         assert b"PRIVATE KEY" not in files
 
-    run(tmp_path, story)
+    run(tmp_path / "db", story)
 
 
-def test_an_access_token_cannot_refresh_and_a_refresh_token_opens_nothing(tmp_path: Path) -> None:
+def test_an_access_token_cannot_refresh_and_a_refresh_token_opens_nothing(place: Place) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         tokens = await sign_in(engine)
         with pytest.raises(UnauthorisedError):
@@ -314,10 +318,10 @@ def test_an_access_token_cannot_refresh_and_a_refresh_token_opens_nothing(tmp_pa
             with pytest.raises(UnauthorisedError):
                 await engine.get_session(other)
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_a_refresh_that_races_with_sign_out_never_outlives_it(tmp_path: Path) -> None:
+def test_a_refresh_that_races_with_sign_out_never_outlives_it(place: Place) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         for number in range(100):
             session = await engine.create_new_session("ann")
@@ -334,17 +338,17 @@ def test_a_refresh_that_races_with_sign_out_never_outlives_it(tmp_path: Path) ->
                     await assert_session_is_dead(engine, outcome)
             await assert_session_is_dead(engine, session.new_tokens)
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_two_processes_give_one_answer(tmp_path: Path) -> None:
+def test_two_processes_give_one_answer(place: Place) -> None:
     """Two engines on one file: whoever loses the swap repeats the winner's answer."""
 
     async def story() -> None:
         clock = FakeClock()
         async with (
-            running_engine(tmp_path / "db", clock) as one,
-            running_engine(tmp_path / "db", clock) as two,
+            running_engine(place, clock) as one,
+            running_engine(place, clock) as two,
         ):
             tokens = await sign_in(one)
             for _ in range(20):
@@ -359,7 +363,7 @@ def test_two_processes_give_one_answer(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_a_new_access_token_replaces_the_expired_one(tmp_path: Path) -> None:
+def test_a_new_access_token_replaces_the_expired_one(place: Place) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         tokens = await sign_in(engine)
         await use(engine, tokens)
@@ -368,10 +372,10 @@ def test_a_new_access_token_replaces_the_expired_one(tmp_path: Path) -> None:
             await engine.get_session(tokens.access_token)
         await use(engine, await refresh(engine, tokens))
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_a_crowd_does_not_refresh_together(tmp_path: Path) -> None:
+def test_a_crowd_does_not_refresh_together(place: Place) -> None:
     """Access tokens live 95 to 100 % of their lifetime, at random."""
 
     async def story(engine: Sessions, clock: FakeClock) -> None:
@@ -379,4 +383,4 @@ def test_a_crowd_does_not_refresh_together(tmp_path: Path) -> None:
         assert len(ends) > 5
         assert 3420 <= min(ends) <= max(ends) <= 3600
 
-    run(tmp_path, story, access_token_jitter=0.05)
+    run(place, story, access_token_jitter=0.05)
