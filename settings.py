@@ -91,6 +91,8 @@ def setting(
 HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*", re.ASCII)
 ENDS_IN_NUMBER = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)", re.ASCII)
 ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?/?", re.ASCII | re.IGNORECASE)
+URL = re.compile(r"(https?://[^/?#@]+)(/[!-\[\]-~]*)?", re.ASCII | re.IGNORECASE)
+OWN_PATH = re.compile(r"/(?!/)[!-\[\]-~]*", re.ASCII)
 BASE_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
 SMTP_SCHEMES = ("smtp", "smtp+starttls", "smtps")
 SAMPLE_WORDS = ("changeme", "changethis", "replaceme", "yoursecret", "insecure")
@@ -147,7 +149,8 @@ def normalised_origin(url: str) -> str:
 
 
 def _host_of(origin: str) -> str:
-    return re.sub(r":\d+$", "", origin.partition("://")[2])
+    """The host of a normalised origin or address."""
+    return re.sub(r":\d+$", "", origin.partition("://")[2].partition("/")[0])
 
 
 def _check_address(address: str) -> str:
@@ -187,6 +190,35 @@ def _check_secret(secret: str) -> str:
 def _looks_like_a_sample(secret: str) -> bool:
     letters = re.sub(r"[\W_]", "", secret.lower())
     return len(set(secret)) < 12 or any(word in letters for word in SAMPLE_WORDS)
+
+
+def _normalised_url(url: str) -> str:
+    """An address with its origin normalised, without fragment; ValueError if it is none."""
+    match = URL.fullmatch(url)
+    if match is None or "#" in url:
+        raise ValueError("not an address")
+    return normalised_origin(match[1]) + (match[2] or "/")
+
+
+def _check_jwks_url(url: str) -> str:
+    try:
+        url = _normalised_url(url) if url else ""
+    except ValueError:
+        raise ValueError(
+            "it must be the address of a JWKS; write it like https://api.example.com/auth/jwt/jwks.json"
+        ) from None
+    if url.startswith("http://") and not is_loopback(_host_of(url)):
+        raise ValueError("it must be https:// unless its host is loopback; write https://")
+    return url
+
+
+def _check_sign_in_url(url: str) -> str:
+    try:
+        return url if not url or OWN_PATH.fullmatch(url) else _normalised_url(url)
+    except ValueError:
+        raise ValueError(
+            "it must be a path of this site or an address; write it like /login or https://www.example.com/auth"
+        ) from None
 
 
 def _check_trusted_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -430,6 +462,46 @@ class Settings:
         danger="Turning it on or off signs everyone out, and backends that look for sAccessToken do not "
         "find it.",
     )
+    website_domain: str = setting(
+        "",
+        unit="-",
+        check=_check_public_url,
+        heading="Pages and API on different servers",
+        effect="On the API server: the origin of the server that shows the pages, like "
+        "https://www.example.com, if it is another one. It counts as a trusted origin, and people are sent "
+        "back there after signing in here. Empty: the pages are here.",
+        danger="A page there can do all that its visitor can do here.",
+    )
+    api_domain: str = setting(
+        "",
+        unit="-",
+        check=_check_public_url,
+        effect="The origin of the API server, where sessions begin and are renewed, like "
+        "https://api.example.com. With api_base_path it is the issuer of the access tokens. Empty: "
+        "this server.",
+        danger="Changing it makes every access token count as foreign, so all are renewed at once; servers "
+        "that verify them must be told first.",
+    )
+    jwks_url: str = setting(
+        "",
+        unit="-",
+        check=_check_jwks_url,
+        effect="Makes this a verify-only server: it has no users, no database and no keys, and judges the "
+        "access tokens of the API server at api_domain, be that this kit or any SuperTokens backend, by the "
+        "public keys at this address, like https://api.example.com/auth/jwt/jwks.json.",
+        danger="Whoever answers at that address can sign in as anyone. A session that is revoked at the API "
+        "server lasts here until its access token expires, and a withdrawn key up to 4 hours.",
+    )
+    sign_in_url: str = setting(
+        "",
+        unit="-",
+        check=_check_sign_in_url,
+        effect="Where people sign in: a path of this site or another address. It gets the page to return to "
+        "as redirectBack, with this site's origin if it is on another one. Empty: /login, in verify-only "
+        "mode that of the API server.",
+        danger="A page there that does not look at where redirectBack leads sends people to wherever a link "
+        "says.",
+    )
     api_base_path: str = setting(
         "/auth",
         unit="-",
@@ -635,6 +707,16 @@ class Settings:
         return "VIA_CUSTOM_HEADER" if self.cookie_same_site == "none" else "NONE"
 
     @property
+    def verify_only(self) -> bool:
+        """Whether the sessions are another server's."""
+        return bool(self.jwks_url)
+
+    @property
+    def issuer(self) -> str:
+        """`iss` of the access tokens that are accepted here."""
+        return (self.api_domain or self.public_url or f"http://localhost:{self.port}") + self.api_base_path
+
+    @property
     def is_loopback_only(self) -> bool:
         """Whether only this machine is meant to reach the site.
 
@@ -771,6 +853,90 @@ def _mail_has_a_sender(settings: Settings) -> None:
     )
 
 
+def _a_verify_only_server_knows_its_api_server(settings: Settings) -> None:
+    _refuse_if(
+        settings.verify_only and not settings.api_domain,
+        "jwks_url is set and api_domain is empty, but sessions are renewed at the API server, so it must be "
+        "known. Set api_domain to its origin, like https://api.example.com, or leave jwks_url empty.",
+        "jwks_url",
+        "api_domain",
+    )
+    _refuse_if(
+        settings.verify_only and settings.check_database,
+        "jwks_url is set and check_database is on, but a verify-only server has no database to ask. "
+        "Turn check_database off, or leave jwks_url empty.",
+        "jwks_url",
+        "check_database",
+    )
+
+
+def _other_servers_have_https(settings: Settings) -> None:
+    for name in ("api_domain", "website_domain", "sign_in_url"):
+        address = getattr(settings, name)
+        insecure = address.startswith("http://") and not is_loopback(_host_of(address))
+        _refuse_if(
+            insecure and not settings.debug,
+            f"{name} is {address}, but it must be https:// outside this machine, because over http:// anyone "
+            "on the way can take the session. Write https://; for trials on a closed network, turn debug on.",
+            name,
+            "debug",
+        )
+
+
+def _both_servers_get_the_cookies(settings: Settings) -> None:
+    """Cookies belong to one host, or to a domain and those below it, and to one site unless SameSite is none.
+
+    What a site is says the public suffix list, which is not here: names whose last two labels agree pass
+    for one site, so below a suffix such as co.uk a bad combination is not noticed.
+    """
+    own = settings.public_url or "http://localhost"
+    api, website = settings.api_domain or own, settings.website_domain or own
+    hosts = {name: _host_of(url) for name, url in (("api_domain", api), ("website_domain", website))}
+    any_loopback_name = not settings.public_url and all(map(is_loopback, hosts.values()))
+    if any_loopback_name or hosts["api_domain"] == hosts["website_domain"]:
+        return
+    domain = settings.cookie_domain
+    for name, host in hosts.items():
+        _refuse_if(
+            domain and not f".{host}".endswith(f".{domain}"),
+            f"cookie_domain is {domain}, but {host} is not below it, so API and pages would not share "
+            f"their cookies. Set cookie_domain to a parent of {' and '.join(hosts.values())}.",
+            "cookie_domain",
+            name,
+            "public_url",
+        )
+    _refuse_if(
+        settings.verify_only and not domain,
+        f"jwks_url is set and cookie_domain is empty, but the pages on {hosts['website_domain']} do not see "
+        f"the cookies of {hosts['api_domain']} then. Set cookie_domain on both servers to a parent of both "
+        "hosts, or give both the same host.",
+        "jwks_url",
+        "cookie_domain",
+        "api_domain",
+        "public_url",
+    )
+    same = settings.cookie_same_site
+    _refuse_if(
+        same != "none" and settings.token_transfer_method != "header" and not _is_same_site(api, website),
+        f"the API is at {api} and the pages at {website}, which are different sites, but cookie_same_site is "
+        f"{same}, and such cookies do not travel between sites. Give both a common parent domain and the "
+        "same scheme, or set cookie_same_site to none, which many browsers block all the same.",
+        "cookie_same_site",
+        "api_domain",
+        "website_domain",
+        "public_url",
+    )
+
+
+def _is_same_site(origin: str, other: str) -> bool:
+    hosts = [_host_of(origin), _host_of(other)]
+    if origin.partition(":")[0] != other.partition(":")[0]:
+        return False
+    if any(ENDS_IN_NUMBER.fullmatch(host) or host.startswith("[") for host in hosts):
+        return hosts[0] == hosts[1]
+    return hosts[0].split(".")[-2:] == hosts[1].split(".")[-2:]
+
+
 NAMES = tuple(entry.name for entry in fields(Settings))
 NAMES_AND_CONFIG = (*NAMES, "config")  # --config names the file, so it cannot stand in it
 
@@ -792,6 +958,9 @@ RULES: tuple[Callable[[Settings], None], ...] = (
     _an_open_address_has_a_public_url,
     _a_sample_secret_is_for_debug_only,
     _cookies_fit_the_public_url,
+    _a_verify_only_server_knows_its_api_server,
+    _other_servers_have_https,
+    _both_servers_get_the_cookies,
     _mail_has_a_sender,
     _debug_is_one_process,
 )

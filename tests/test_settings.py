@@ -17,6 +17,17 @@ from tests.serving import ROOT, process_env
 
 GOOD_SECRET = "Jq3vX8ZpL0tWm5RkYc7HsNb2Gd9FfAe4"
 OPEN_HTTPS = {"public_url": "https://www.example.com"}
+API_SERVER = {"public_url": "https://api.example.com", "website_domain": "https://www.example.com"}
+WEB_SERVER = {
+    "public_url": "https://www.example.com",
+    "api_domain": "https://api.example.com",
+    "jwks_url": "https://api.example.com/auth/jwt/jwks.json",
+    "cookie_domain": "example.com",
+}
+LOCAL_WEB_SERVER = {
+    "api_domain": "http://localhost:9000",
+    "jwks_url": "http://127.0.0.1:9000/auth/jwt/jwks.json",
+}
 FIELDS = dataclasses.fields(Settings)
 
 
@@ -138,6 +149,10 @@ class TestDefaults:
             "token_transfer_method": "any",
             "expose_access_token": False,
             "anti_csrf": "auto",
+            "website_domain": "",
+            "api_domain": "",
+            "jwks_url": "",
+            "sign_in_url": "",
         }
         defaults = dataclasses.asdict(Settings())
         assert {name: defaults.get(name) for name in relied_on} == relied_on
@@ -246,6 +261,18 @@ def test_a_right_value_is_kept_in_its_one_spelling(given, kept):
         ("token_transfer_method", "both", "any"),
         ("expose_access_token", "perhaps", "true"),
         ("anti_csrf", "token", "NONE"),
+        ("website_domain", "https://www.example.com/path", "without path"),
+        ("api_domain", "api.example.com", "http:// or https://"),
+        ("jwks_url", "https://", "the address of a JWKS"),
+        ("jwks_url", "/auth/jwt/jwks.json", "the address of a JWKS"),
+        ("jwks_url", "file:///keys", "the address of a JWKS"),
+        ("jwks_url", "https://user@api.example.com/jwks.json", "the address of a JWKS"),
+        ("jwks_url", "https://api.example.com/jwks.json#keys", "the address of a JWKS"),
+        ("jwks_url", "http://api.example.com/jwks.json", "https:// unless"),
+        ("sign_in_url", "login", "a path of this site"),
+        ("sign_in_url", "//evil.example", "a path of this site"),
+        ("sign_in_url", "/\\evil.example", "a path of this site"),
+        ("sign_in_url", "javascript:alert(1)", "a path of this site"),
         ("cookie_domain", "localhost", "with a dot"),
         ("cookie_domain", "192.168.0.1", "not an IP address"),
         ("cookie_domain", "https://example.com", "a domain name"),
@@ -357,6 +384,39 @@ def test_every_setting_has_a_row_in_the_table_of_wrong_values():
         ),
         ({"cookie_domain": "example.com"}, ("cookie_domain", "public_url"), "Set public_url"),
         ({"smtp_url": "smtp://localhost"}, ("smtp_url", "mail_from"), "Set mail_from"),
+        ({"jwks_url": "http://localhost:9000/jwks.json"}, ("jwks_url", "api_domain"), "Set api_domain"),
+        ({**WEB_SERVER, "check_database": True}, ("jwks_url", "check_database"), "Turn check_database off"),
+        ({"api_domain": "http://api.example.com"}, ("api_domain", "debug"), "Write https://"),
+        ({"website_domain": "http://www.example.com"}, ("website_domain", "debug"), "Write https://"),
+        ({"sign_in_url": "http://www.example.com/auth"}, ("sign_in_url", "debug"), "Write https://"),
+        (
+            {**API_SERVER, "cookie_domain": "api.example.com"},
+            ("cookie_domain", "website_domain", "public_url"),
+            "a parent of api.example.com and www.example.com",
+        ),
+        (
+            {**WEB_SERVER, "cookie_domain": "www.example.com"},
+            ("cookie_domain", "api_domain", "public_url"),
+            "a parent of api.example.com and www.example.com",
+        ),
+        (
+            {**WEB_SERVER, "cookie_domain": ""},
+            ("jwks_url", "cookie_domain", "api_domain", "public_url"),
+            "Set cookie_domain on both servers",
+        ),
+        (
+            {**LOCAL_WEB_SERVER, "public_url": "http://127.0.0.1:8888"},
+            ("jwks_url", "cookie_domain", "api_domain", "public_url"),
+            "the same host",
+        ),
+        *(
+            (
+                {**API_SERVER, "website_domain": website},
+                ("cookie_same_site", "api_domain", "website_domain", "public_url"),
+                "set cookie_same_site to none",
+            )
+            for website in ("https://www.example.org", "https://192.0.2.1", "http://localhost:3000")
+        ),
         ({"cookie_domain": "ample.com", **OPEN_HTTPS}, ("cookie_domain", "public_url"), "Set public_url"),
         (
             {"cookie_domain": "a.www.example.com", **OPEN_HTTPS},
@@ -397,11 +457,46 @@ def test_values_that_do_not_go_together_are_refused_with_a_way_out(together, nam
         },
         {"smtp_url": "smtp+starttls://mail.example.com", "mail_from": "no-reply@example.com"},
         {"mail_from": "no-reply@example.com"},
+        API_SERVER,
+        {**API_SERVER, "cookie_domain": "example.com"},
+        {**API_SERVER, "website_domain": "https://www.example.org", "cookie_same_site": "none"},
+        {**API_SERVER, "website_domain": "https://www.example.org", "token_transfer_method": "header"},
+        {"website_domain": "http://localhost:9000"},
+        {"website_domain": "http://127.0.0.1:9000"},
+        {"api_domain": "https://www.example.com", **OPEN_HTTPS},
+        WEB_SERVER,
+        {**WEB_SERVER, "api_domain": "https://www.example.com", "cookie_domain": ""},
+        {**WEB_SERVER, "jwks_url": "https://keys.example.org/jwks.json?app=1"},
+        LOCAL_WEB_SERVER,
+        {**LOCAL_WEB_SERVER, "public_url": "http://localhost:8888"},
+        {
+            "debug": True,
+            "public_url": "http://www.site.test:1",
+            "api_domain": "http://api.site.test:2",
+            "jwks_url": "http://127.0.0.1:2/auth/jwt/jwks.json",
+            "cookie_domain": "site.test",
+        },
+        {"sign_in_url": "/welcome?x=1"},
+        {"sign_in_url": "https://www.example.com/auth"},
         {"cookie_domain": "www.example.com", "public_url": "https://www.example.com:8443"},
     ],
 )
 def test_values_that_do_go_together_are_accepted(together):
     Settings(**together)
+
+
+def test_a_bad_combination_below_a_public_suffix_is_not_noticed():
+    """There is no public suffix list here; the documentation says so."""
+    Settings(public_url="https://api.one.co.uk", website_domain="https://www.two.co.uk")
+
+
+def test_the_issuer_is_the_api_server():
+    assert Settings().issuer == "http://localhost:8888/auth"
+    assert Settings(**OPEN_HTTPS, api_base_path="/api/auth").issuer == "https://www.example.com/api/auth"
+    assert Settings(**WEB_SERVER).issuer == "https://api.example.com/auth"
+    assert Settings(api_domain="https://API.example.com:443", **OPEN_HTTPS).issuer == (
+        "https://api.example.com/auth"
+    )
 
 
 class TestThePublicUrlDecides:
