@@ -10,6 +10,9 @@ revocations of one access-token lifetime, however many sessions there are.
     live      all entries up to a moment ago are known
     lost      entries may have been missed since the database was last heard
 
+After a loss all that the database holds is read, not only what is newer than the last entry known: it may
+have come back as another copy, restored or promoted, which gives ids anew that were already seen.
+
 When signing keys came or went, the keys are read again before any entry read with that news counts as
 heard: "live" also says that no deleted key is trusted.
 """
@@ -51,6 +54,8 @@ class Feed:
         self._clock = clock
         self._reload_keys = reload_keys
         self._last_id = 0
+        self._losses = 0
+        self._heard: set[FeedEntry] = set()
         self._listeners: list[Listener] = []
         self._news = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
@@ -83,6 +88,7 @@ class Feed:
         self.payload_versions = {
             handle: entry for handle, entry in self.payload_versions.items() if entry[1] > now
         }
+        self._heard = {entry for entry in self._heard if entry.keep_until > now}
 
     def note_revoked(self, handle: str, until: float) -> None:
         """Know of this process' own revocation before it is acknowledged, not a moment later."""
@@ -93,6 +99,8 @@ class Feed:
         self.payload_versions[handle] = (max(version, known[0]), max(until, known[1]))
 
     def _lost(self) -> None:
+        self._losses += 1
+        self._last_id = 0
         if self.state == "live":
             log.warning("the revocation feed is lost: the database cannot be heard")
             self.state = "lost"
@@ -111,9 +119,12 @@ class Feed:
 
     async def _catch_up(self) -> None:
         while True:
+            losses = self._losses
             entries = await self._store.feed_after(self._last_id, PAGE)
             if any(entry.kind == "keys" for entry in entries):
                 await self._reload_keys()
+            if losses != self._losses:  # this may be what another copy held
+                continue
             for entry in entries:
                 self._apply(entry)
             if len(entries) < PAGE:
@@ -123,11 +134,10 @@ class Feed:
         self.state = "live"
 
     def _apply(self, entry: FeedEntry) -> None:
-        if entry.id <= self._last_id:  # two have read at once
+        self._last_id = max(self._last_id, entry.id)
+        if entry.keep_until <= self._clock.now() or entry in self._heard:
             return
-        self._last_id = entry.id
-        if entry.keep_until <= self._clock.now():
-            return
+        self._heard.add(entry)
         if entry.kind == "revoked":
             self.note_revoked(entry.handle, entry.keep_until)
         elif entry.kind == "payload":

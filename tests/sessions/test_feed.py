@@ -16,6 +16,7 @@ from sessions import (
     UnauthorisedError,
 )
 from sessions import feed as feed_module
+from sessions.store import Connection
 from sessions.store.session_store import FeedEntry
 from tests.sessions.helpers import (
     DEADLINE_S,
@@ -287,6 +288,35 @@ def test_after_a_loss_nothing_of_what_was_missed_is_missing(
                 with pytest.raises(UnauthorisedError):
                     await two.get_session(session.new_tokens.access_token)
             await use(two, stays)
+
+    asyncio.run(story())
+
+
+def test_after_a_loss_news_that_took_ids_already_seen_are_heard_too(tmp_path: Path) -> None:
+    """A backup restored or a replica promoted has lost the latest entries, and gives their ids anew."""
+
+    async def story() -> None:
+        clock, database = FakeClock(), FaultyDatabase(tmp_path / "db")
+        async with running_engine(tmp_path / "db", clock) as one, engine_on(database, clock) as two:
+            sessions = [await one.create_new_session("ann") for _ in range(6)]
+            for session in sessions[:4]:
+                await one.revoke_session(session.handle)
+            await caught_up(two)
+            heard: list[str] = []
+            two.feed.listen(lambda entry: heard.append(entry.handle))
+            await give_up(database, two)
+
+            def forget_the_latest(connection: Connection) -> None:
+                connection.execute("DELETE FROM feed WHERE id > 2", {})
+                connection.execute("UPDATE sqlite_sequence SET seq = 2 WHERE name = 'feed'", {})
+
+            await one._store.database.write(forget_the_latest)
+            for session in sessions[4:]:
+                await one.revoke_session(session.handle)
+            database.broken = False
+            await until(lambda: two.feed.state == "live")
+            assert two.feed.revoked.keys() == {session.handle for session in sessions}
+            assert heard == [session.handle for session in sessions[4:]]
 
     asyncio.run(story())
 
