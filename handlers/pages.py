@@ -83,6 +83,11 @@ class StaticHandler(StaticFileHandler):
             self.set_header(name, value)
         self.clear_header("Server")
 
+    def parse_url_path(self, url_path: str) -> str:
+        if "\0" in url_path:
+            raise HTTPError(404)  # the operating system would refuse it as an error of ours
+        return super().parse_url_path(url_path)
+
     def set_extra_headers(self, path: str) -> None:
         self.clear_header("Vary")
         if "Expires" not in self._headers:  # an address without a version: ask each time whether it is new
