@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,13 +73,14 @@ class Session:
         revoked: whether it was revoked through this object.
     """
 
-    __slots__ = ("_engine", "_token", "new_tokens", "revoked")
+    __slots__ = ("_engine", "_payload", "_token", "new_tokens", "revoked")
 
     def __init__(
         self, engine: Sessions | RemoteSessions, token: AccessToken, new_tokens: Tokens | None = None
     ) -> None:
         self._engine = engine
         self._token = token
+        self._payload: dict[str, Any] | None = None
         self.new_tokens = new_tokens
         self.revoked = False
 
@@ -100,7 +102,9 @@ class Session:
 
     @property
     def access_token_payload(self) -> dict[str, Any]:
-        return self._token.payload
+        if self._payload is None:  # a copy: the token is remembered, and serves other requests too
+            self._payload = copy.deepcopy(self._token.payload)
+        return self._payload
 
     @property
     def issued_at(self) -> int:
@@ -174,6 +178,7 @@ class Session:
     def replace_token(self, token: AccessToken, new_tokens: Tokens | None) -> None:
         """For the engine: what this object says from now on."""
         self._token = token
+        self._payload = None
         self.new_tokens = new_tokens
 
     @property
