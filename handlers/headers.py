@@ -3,29 +3,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from handlers.addresses import Addresses
 from settings import Settings
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "manifest-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "object-src 'none'",
-        "frame-ancestors 'none'",
-    ]
-)
 HSTS_S = 2 * 365 * 24 * 60 * 60
 
 
+def content_security_policy(scripts_call: str = "", forms_lead_to: Sequence[str] = ()) -> str:
+    """Everything from this site, and nothing inline.
+
+    Args:
+        scripts_call: another origin that scripts may call, the API server's.
+        forms_lead_to: other origins to which forms are sent, or the answers to forms redirect.
+    """
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self'",
+            "font-src 'self'",
+            " ".join(filter(None, ("connect-src 'self'", scripts_call))),
+            "manifest-src 'self'",
+            " ".join(("form-action 'self'", *forms_lead_to)),
+            "base-uri 'none'",
+            "object-src 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+CONTENT_SECURITY_POLICY = content_security_policy()
+
+
 def default_headers(options: Settings) -> list[tuple[str, str]]:
+    addresses = Addresses.of(options)
     headers = [
-        ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+        ("Content-Security-Policy", content_security_policy(addresses.api_origin, addresses.other_pages)),
         ("X-Content-Type-Options", "nosniff"),
         # With no-referrer browsers send `Origin: null` with forms, which tells us nothing.
         ("Referrer-Policy", "same-origin"),

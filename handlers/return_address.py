@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Where a visitor may be sent after signing in or renewing the session: this site's own paths only.
+"""Where a visitor may be sent after signing in or renewing the session: this site's own paths only, and
+those of its pages if another server shows them.
 
 static/return-address.js holds the same rule for the browser; tests/return_addresses.json is run against both.
 """
@@ -19,16 +20,22 @@ _UNSAFE_PATH = re.compile(r"//|\\|[\x00-\x1f\x7f]|/\.\.?(?:/|\Z)")
 _CIRCLE = re.compile(r"\A/(?:refresh-session|signout)(?:/|\Z)|/session/refresh(?:/|\Z)")
 
 
-def return_address(value: str | None, fallback: str = "/dashboard") -> str:
+def return_address(value: str | None, fallback: str = "/dashboard", website: str = "") -> str:
     """Answer `value` if it is a path on this site, with query and fragment as they are; else `fallback`.
+
+    With `website`, the origin of the server that shows the pages, addresses there are fine as well; the
+    same rule holds for their path.
 
     Never raises, whatever the text. `fallback` is the program's own and is not checked.
 
     Source: OWASP ASVS 5.0, 3.7.2; CWE-601.
     """
-    if value is None or len(value) > LONGEST_ADDRESS or not _ADDRESS.fullmatch(value):
+    if value is None or len(value) > LONGEST_ADDRESS:
         return fallback
-    path, decoded = "", re.split(r"[?#]", value, maxsplit=1)[0]
+    own_part = value.removeprefix(website)  # begins with a slash, or the origin was another one
+    if not _ADDRESS.fullmatch(own_part):
+        return fallback
+    path, decoded = "", re.split(r"[?#]", own_part, maxsplit=1)[0]
     while decoded != path:  # each round takes one layer of percent-encoding off, so this ends
         path = decoded
         if _UNSAFE_PATH.search(path) or _CIRCLE.search(path):

@@ -50,3 +50,40 @@ def test_whatever_the_text_the_answer_is_one_path_on_this_site(text: str) -> Non
     assert not answer.startswith(("//", "/\\"))
     assert answer.isascii()
     assert answer.isprintable()
+
+
+WEBSITE = "https://www.example.com"
+
+
+@pytest.mark.parametrize("path", ["/", "/reports/7?tab=2&x=%20#end"])
+def test_where_another_server_shows_the_pages_addresses_there_are_fine_too(path: str) -> None:
+    assert return_address(WEBSITE + path, website=WEBSITE) == WEBSITE + path
+    assert return_address(path, website=WEBSITE) == path
+    assert return_address(WEBSITE + path) == "/dashboard"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        WEBSITE,
+        WEBSITE + "//evil.example",
+        WEBSITE + "/\\evil.example",
+        WEBSITE + "/a/../b",
+        WEBSITE + "/refresh-session",
+        WEBSITE + "/signout",
+        WEBSITE + "/auth/session/refresh",
+        WEBSITE + "?x",
+        WEBSITE + ".evil.example/",
+        WEBSITE + ":8443/",
+        WEBSITE + "@evil.example/",
+        WEBSITE.upper() + "/",
+        WEBSITE * 2 + "/",
+        "http://www.example.com/",
+        "https://example.com/",
+        "//www.example.com/",
+        " " + WEBSITE + "/",
+        WEBSITE + "/" + "a" * 2048,
+    ],
+)
+def test_of_that_server_only_the_exact_origin_and_harmless_paths_are_fine(address: str) -> None:
+    assert return_address(address, website=WEBSITE) == "/dashboard"
