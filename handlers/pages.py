@@ -88,6 +88,10 @@ class StaticHandler(StaticFileHandler):
             raise HTTPError(404)  # the operating system would refuse it as an error of ours
         return super().parse_url_path(url_path)
 
+    def get_content_type(self) -> str:
+        kind = super().get_content_type()
+        return f"{kind}; charset=UTF-8" if kind.startswith("text/") else kind
+
     def set_extra_headers(self, path: str) -> None:
         self.clear_header("Vary")
         if "Expires" not in self._headers:  # an address without a version: ask each time whether it is new
