@@ -23,7 +23,8 @@ def with_settings(**settings: Any) -> pytest.MarkDecorator:
 
 def example_path(pattern: str) -> str:
     """An address that a route's regular expression matches."""
-    path = re.sub(r"\([^)]*\)", "x", pattern.rstrip("$").replace("/?", ""))
+    path = re.sub(r"\(\?:[^)]*\)\?|/\?", "", pattern.rstrip("$"))
+    path = re.sub(r"\([^)]*\)", "x", path)
     return re.sub(r"\\(.)", r"\1", path)
 
 

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: MIT
+"""What holds for every route: it says who may use it, and its answers carry the headers that protect them.
+
+The tests walk the route table, so routes that are added are covered too.
+Source: OWASP ASVS 5.0, 3.4 and 14.3; RFC 9110, sections 9 and 15.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httpclient import HTTPResponse
+from tornado.routing import PathMatches, Router, URLSpec
+from tornado.web import RequestHandler, StaticFileHandler
+from tornado.websocket import WebSocketHandler
+
+import server
+from handlers.base import BaseHandler, ProtectedHandler
+from handlers.routes import AccessUnsaid, access, check_access, describe, routes
+from server import Application
+from settings import Settings
+from tests.client import Client, json_of, set_cookies
+from tests.handlers.parts import EACH_ROUTE, example_path, implements, with_settings
+from tests.serving import process_env
+
+ROOT = Path(__file__).parent.parent.parent
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+SELF = ("script-src", "style-src", "img-src", "font-src", "connect-src", "manifest-src", "form-action")
+NONE = ("default-src", "base-uri", "object-src", "frame-ancestors")
+
+
+# -- access -----------------------------------------------------------------------------------------
+
+
+def handlers_of(router: Any) -> Iterator[type[RequestHandler]]:
+    """Every handler that a router leads to, through whatever routers are in between."""
+    for rule in router.rules:
+        if isinstance(rule.target, Router):
+            yield from handlers_of(rule.target)
+        else:
+            yield rule.target
+
+
+@pytest.mark.gen_test
+async def test_every_handler_that_can_be_reached_says_who_may_use_it(app: Application) -> None:
+    """Those among them that Tornado adds by itself; there must be none."""
+    found = list(handlers_of(app.default_router))
+    assert {route.handler_class for route in routes(app.options)} <= set(found)
+    for handler in found:
+        assert issubclass(handler, ProtectedHandler) or access(handler).startswith("public: ")
+    assert access(app.settings["default_handler_class"]).startswith("public: ")
+
+
+@pytest.mark.parametrize("handler", [RequestHandler, BaseHandler, StaticFileHandler])
+def test_the_application_does_not_start_with_a_route_that_leaves_its_access_unsaid(
+    handler: type[RequestHandler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ForgottenHandler(handler):  # type: ignore[valid-type, misc]
+        pass
+
+    table = [*routes(Settings()), URLSpec(r"/forgotten", ForgottenHandler, {})]
+    with pytest.raises(AccessUnsaid, match=r"ForgottenHandler does not say who may use it"):
+        check_access(table)
+    monkeypatch.setattr(server, "routes", lambda _: table)
+    with pytest.raises(AccessUnsaid):
+        server.make_app(Settings(data_dir=tmp_path))
+
+
+def test_a_handler_says_so_by_protecting_or_with_a_reason() -> None:
+    class OpenHandler(BaseHandler):
+        public = "a reason"
+
+    class ClosedHandler(ProtectedHandler):
+        pass
+
+    assert access(OpenHandler) == "public: a reason"
+    assert access(ClosedHandler) == "protected"
+
+
+def test_a_command_lists_all_routes_with_their_access(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "server.py"), "--routes"]
+    printed = subprocess.run(
+        command, cwd=tmp_path, env=process_env(), capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.strip() == describe(routes(Settings()))
+    for route in routes(Settings()):
+        (line,) = (
+            line for line in printed.splitlines() if line.split()[0] == route.regex.pattern.rstrip("$")
+        )
+        assert line.endswith(access(route.handler_class))
+    assert list(tmp_path.iterdir()) == [], "listing makes no file"
+
+
+@EACH_ROUTE
+@pytest.mark.gen_test
+async def test_protected_routes_let_no_guest_in(
+    client: Client, path: str, handler: type[RequestHandler]
+) -> None:
+    if not issubclass(handler, ProtectedHandler):
+        return
+    for method in METHODS:
+        page = await client.request(method, path, headers={"Accept": "text/html", "Sec-Fetch-Site": "none"})
+        assert page.code == (401 if handler.speaks_json else 303), method
+        data = await client.call(path, method=method)
+        assert data.code == 401
+        assert data.body == b"" or json_of(data) == {"message": "unauthorised"}
+
+
+# -- headers ----------------------------------------------------------------------------------------
+
+
+def check_headers(response: HTTPResponse, *, secure: bool = False) -> None:
+    """What every answer must carry."""
+    headers = response.headers
+    policy = {name: rest for name, *rest in map(str.split, headers["Content-Security-Policy"].split(";"))}
+    assert policy == {**{name: ["'self'"] for name in SELF}, **{name: ["'none'"] for name in NONE}}
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "camera=()" in headers["Permissions-Policy"]
+    assert "Server" not in headers
+    assert ("Strict-Transport-Security" in headers) is secure
+    if response.body:
+        assert "Content-Type" in headers
+        assert (
+            not headers["Content-Type"].startswith("text/") or "charset=" in headers["Content-Type"].lower()
+        )
+
+
+def check_storage(response: HTTPResponse, path: str) -> None:
+    """Nothing is stored, besides what is the same for everybody."""
+    control = response.headers["Cache-Control"]
+    if path == "/refresh-session" and response.code == 200:
+        assert control == "public, max-age=300"
+    elif path.endswith("/jwks.json") and response.code == 200:
+        assert control.startswith("max-age=")
+    else:
+        assert control == "private, no-store"
+        assert "Etag" not in response.headers
+
+
+@EACH_ROUTE
+@pytest.mark.gen_test
+async def test_every_answer_carries_the_headers_that_protect_it(
+    client: Client, path: str, handler: type[RequestHandler]
+) -> None:
+    """Whatever the method and whoever asks; redirects and errors too."""
+    for signed_in in (False, True):
+        if signed_in:
+            await client.sign_up()
+        for method in (*METHODS, "OPTIONS", "TRACE"):
+            for headers in ({"Accept": "text/html"}, {"Accept": "application/json"}):
+                response = await client.request(method, path, headers={**headers, "Sec-Fetch-Site": "none"})
+                assert response.code < 500
+                check_headers(response)
+                check_storage(response, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/none", "/static/none.css", "/static/", "/static/../server.py", "/sample/fail?how=raise"]
+)
+@pytest.mark.gen_test
+async def test_error_pages_carry_them_too(client: Client, path: str) -> None:
+    for method in METHODS:
+        for headers in ({"Accept": "text/html"}, {"Accept": "application/json"}):
+            response = await client.request(method, path, headers={**headers, "Sec-Fetch-Site": "none"})
+            assert response.code >= 400
+            check_headers(response)
+            check_storage(response, path)
+
+
+@with_settings(public_url="https://www.example.com")
+@pytest.mark.gen_test
+async def test_https_is_for_ever_where_the_public_url_says_so(client: Client) -> None:
+    """At least a year, with sub-domains; over plain HTTP the header has no place."""
+    client.origin = "https://www.example.com"
+    for path in ("/", "/dashboard", "/auth/jwt/jwks.json", "/static/style.css", "/none"):
+        response = await client.get(path)
+        check_headers(response, secure=True)
+        max_age, _, rest = response.headers["Strict-Transport-Security"].partition("; ")
+        assert int(max_age.removeprefix("max-age=")) >= 365 * 86400
+        assert rest == "includeSubDomains"
+
+
+@pytest.mark.gen_test
+async def test_no_page_has_anything_inline(client: Client) -> None:
+    """The policy would refuse it, and only a browser would tell."""
+    paths = ["/", "/login", "/signup", "/refresh-session", "/refresh-session/stopped", "/none"]
+    pages = [await client.get(path) for path in paths]
+    await client.sign_up()
+    pages += [await client.get(path) for path in ("/", "/dashboard", "/sample/paid", "/none")]
+    for page in pages:
+        text = page.body.decode()
+        assert "<style" not in text
+        assert " style=" not in text
+        assert "javascript:" not in text
+        assert not any(f" on{event}=" in text for event in ("click", "submit", "load", "error", "input"))
+        assert all(" src=" in tag for tag in text.split("<script")[1:])
+
+
+@pytest.mark.gen_test
+async def test_static_files_are_cached_by_their_version_and_else_asked_for_anew(client: Client) -> None:
+    page = (await client.get("/")).body.decode()
+    versioned = page.split('rel="stylesheet" href="')[1].split('"')[0]
+    assert versioned.startswith("/static/style.css?v=")
+    response = await client.get(versioned)
+    assert response.code == 200
+    check_headers(response)
+    assert "max-age=" in response.headers["Cache-Control"]
+    assert response.headers["Content-Type"].startswith("text/css")
+
+    plain = await client.get("/static/session.js")
+    assert plain.headers["Cache-Control"] == "no-cache"
+    again = await client.get("/static/session.js", headers={"If-None-Match": plain.headers["Etag"]})
+    assert (again.code, again.body) == (304, b"")
+
+
+# -- methods ----------------------------------------------------------------------------------------
+
+
+@EACH_ROUTE
+@pytest.mark.gen_test
+async def test_head_is_get_without_the_body(client: Client, path: str, handler: type[RequestHandler]) -> None:
+    if not implements(handler, "GET") or issubclass(handler, WebSocketHandler):
+        return
+    for signed_in in (False, True):
+        if signed_in:
+            await client.sign_up()
+        get, head = (
+            await client.get(path),
+            await client.request("HEAD", path, headers={"Accept": "text/html"}),
+        )
+        assert (head.code, head.body) == (get.code, b"")
+        own = {"Date", "X-Request-Id", "Content-Length"}
+        assert {*head.headers} - own == {*get.headers} - own
+        for name in {*get.headers} - own:
+            assert head.headers[name] == get.headers[name]
+
+
+@EACH_ROUTE
+@pytest.mark.gen_test
+async def test_options_tells_the_methods_and_needs_no_session(
+    client: Client, path: str, handler: type[RequestHandler]
+) -> None:
+    if issubclass(handler, WebSocketHandler):
+        return  # a handshake has no preflight
+    response = await client.request("OPTIONS", path, headers={"Accept": "*/*"})
+    if issubclass(handler, StaticFileHandler):
+        assert response.code == 405
+        return
+    assert (response.code, response.body, set_cookies(response)) == (204, b"", {})
+    expected = {name for name in (*METHODS, "OPTIONS") if name != "HEAD" and implements(handler, name)}
+    assert set(response.headers["Allow"].split(", ")) - {"HEAD"} == expected
+    assert ("HEAD" in response.headers["Allow"]) is ("GET" in expected)
+
+
+@EACH_ROUTE
+@pytest.mark.gen_test
+async def test_methods_that_are_not_there_get_405(
+    client: Client, path: str, handler: type[RequestHandler]
+) -> None:
+    await client.sign_up()
+    for method in (*METHODS, "TRACE", "CONNECTS", "get"):
+        if method in METHODS and (implements(handler, method) or method == "HEAD"):
+            continue
+        response = await client.request(
+            method, path, headers={"Accept": "text/html", "Sec-Fetch-Site": "none"}
+        )
+        assert response.code == 405, method
+        assert "X-Request-Id" in response.headers or issubclass(handler, StaticFileHandler)
+        if issubclass(handler, BaseHandler):
+            assert "OPTIONS" in response.headers["Allow"]
+    assert (await client.get("/dashboard")).code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/none",
+        "/dashboard/",
+        "/Dashboard",
+        "/dashboard/none",
+        "//dashboard",
+        "/./dashboard",
+        "/%2e%2e/dashboard",
+        "/dashboard%00",
+        "/dashboard;x",
+        "/%ff%fe",
+        "/\xe9".encode().decode("latin1"),
+        "/" + "a" * 4000,
+        "/auth",
+        "/auth/none",
+        "/AUTH/signin",
+    ],
+)
+@pytest.mark.gen_test
+async def test_addresses_that_are_not_there_get_404(client: Client, path: str) -> None:
+    page = await client.get(path)
+    assert page.code == 404
+    assert b"<h1>Not Found</h1>" in page.body
+    data = await client.call(path, method="GET")
+    assert (data.code, set(json_of(data))) == (404, {"message", "requestId"})
+    assert (await client.post(path)).code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../dashboard",
+        "/static/../server.py",
+        "/static/..%2fserver.py",
+        "/static/%2e%2e/server.py",
+        "/static/%2e%2e%2fserver.py",
+        "/static/..\\server.py",
+        "/static/..%5cserver.py",
+        "/static//etc/passwd",
+        "/static/%2fetc%2fpasswd",
+        "/static/./../settings.py",
+        "/static/behaviours/../../server.py",
+        "/static/%00",
+        "/static/style.css%00.js",
+        "/static/%ff",
+        "/static/.",
+        "/static/..",
+        "/static/behaviours",
+        "/static/behaviours/",
+        "/static/" + "a" * 3000,
+        "/server.py",
+        "/var/secret",
+        "/.git/config",
+    ],
+)
+@pytest.mark.gen_test
+async def test_nothing_outside_the_static_folder_is_served(client: Client, path: str) -> None:
+    """No listing either."""
+    response = await client.get(path)
+    assert 400 <= response.code < 500
+    for secret in (b"import", b"root:", b"[core]", b"reveal-password.js"):
+        assert secret not in response.body
+
+
+# -- public keys ------------------------------------------------------------------------------------
+
+
+@pytest.mark.gen_test
+async def test_the_public_keys_are_where_verifiers_look_for_them(client: Client) -> None:
+    """RFC 7517; `Cache-Control` says until when the set may be kept."""
+    response = await client.get("/auth/jwt/jwks.json")
+    (key,) = json_of(response)["keys"]
+    assert key.keys() == {"kty", "kid", "n", "e", "alg", "use"}
+    assert (key["kty"], key["alg"], key["use"]) == ("RSA", "RS256", "sig")
+    assert key["kid"].startswith("d-")
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert response.headers["Cache-Control"].endswith(", must-revalidate")
+
+
+def test_every_route_has_an_example_that_it_matches() -> None:
+    """What the walks of the route table rest on."""
+    for route in routes(Settings()):
+        assert isinstance(route.matcher, PathMatches)
+        assert route.regex.match(example_path(route.regex.pattern))
