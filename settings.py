@@ -95,6 +95,7 @@ URL = re.compile(r"(https?://[^/?#@]+)(/[!-\[\]-~]*)?", re.ASCII | re.IGNORECASE
 OWN_PATH = re.compile(r"/(?!/)[!-\[\]-~]*", re.ASCII)
 BASE_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
 SMTP_SCHEMES = ("smtp", "smtp+starttls", "smtps")
+POSTGRES_URL = re.compile(r"postgres(?:ql)?://[^/?#\s]*/[^/?#\s]+(?:\?(?!(?:.*&)?password=)[^?#\s]+)?")
 SAMPLE_WORDS = ("changeme", "changethis", "replaceme", "yoursecret", "insecure")
 
 
@@ -172,11 +173,19 @@ def _check_public_url(url: str) -> str:
 
 
 def _check_database(url: str) -> str:
+    if url.startswith(("postgresql:", "postgres:")):
+        if not POSTGRES_URL.fullmatch(url):
+            raise ValueError(
+                "a PostgreSQL address is written like postgresql://user:password@host:5432/name, with %XX "
+                "for special characters and the password nowhere else; parameters of libpq may follow a ?"
+            )
+        return Masked(url)
     path = url.removeprefix("sqlite:///")
     if url and (path == url or not path or path.endswith("/") or set(path) & set("?#") or path == ":memory:"):
         raise ValueError(
-            "it must be empty or the address of an SQLite file without options; "
-            "write sqlite:///folder/file.sqlite3, or sqlite:////folder/file.sqlite3 if the path is absolute"
+            "it must be empty, a PostgreSQL address (postgresql://user:password@host:5432/name), or the "
+            "address of an SQLite file without options; write sqlite:///folder/file.sqlite3, or "
+            "sqlite:////folder/file.sqlite3 if the path is absolute"
         )
     return url
 
@@ -381,9 +390,13 @@ class Settings:
         "",
         unit="-",
         check=_check_database,
-        effect="Where users and sessions are stored: sqlite:///relative/path or sqlite:////absolute/path. "
-        "Empty: stormcellar.sqlite3 in data_dir.",
-        danger="Two sites on one file share their users and sessions.",
+        effect="Where users and sessions are stored: sqlite:///relative/path or sqlite:////absolute/path "
+        "for one machine, or postgresql://user:password@host:5432/name for any number of them (install "
+        "requirements-postgres.txt; all servers need the same `secret`). libpq's parameters may follow a ?, "
+        "such as sslmode=verify-full, or stormcellar_feed=poll behind a transaction pooler. Empty: "
+        "stormcellar.sqlite3 in data_dir.",
+        danger="Two sites on one database share their users and sessions. Without sslmode=verify-full, who "
+        "sits between server and database can read and change all that passes.",
     )
     secret: str = setting(
         "",
@@ -725,8 +738,13 @@ class Settings:
         return is_loopback(self.address) and (not self.public_url or is_loopback(_host_of(self.public_url)))
 
     @property
+    def uses_postgres(self) -> bool:
+        """Whether users and sessions are in PostgreSQL, at the address `database`."""
+        return self.database.startswith("postgres")
+
+    @property
     def database_path(self) -> Path:
-        """The SQLite file; relative to the folder the server was started in unless absolute."""
+        """The SQLite file, if there is one; relative to the folder the server was started in or absolute."""
         if not self.database:
             return self.data_dir / "stormcellar.sqlite3"
         return Path(self.database.removeprefix("sqlite:///"))
@@ -1029,6 +1047,7 @@ def _subject(entry: Field[Any], value: object) -> str:
         return f"{entry.name} is set"
     shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
     text = re.sub(r"//.*@", "//...@", repr(shown) if isinstance(shown, str) else str(shown))
+    text = re.sub(r"(postgres(?:ql)?:).*", r"\1...", text)  # a password may stand anywhere in a wrong address
     return f"{entry.name} is {text if len(text) <= 100 else text[:100] + '...'}"
 
 

@@ -183,6 +183,8 @@ class TestDefaults:
         ({"public_url": "http://[0:0:0:0:0:0:0:1]:8888"}, "http://[::1]:8888"),
         ({"public_url": "https://xn--mnchen-3ya.example"}, "https://xn--mnchen-3ya.example"),
         ({"database": "sqlite:///data/kit.sqlite3"}, "sqlite:///data/kit.sqlite3"),
+        ({"database": "postgresql:///kit?host=/run/postgresql"}, "postgresql:///kit?host=/run/postgresql"),
+        ({"database": "postgres://u:p%20@[::1]:1,h:2/kit"}, "postgres://u:p%20@[::1]:1,h:2/kit"),
         ({"trusted_origins": ("https://A.example:443", "https://a.example")}, ("https://a.example",)),
         ({"trusted_origins": ("http://localhost:3000",)}, ("http://localhost:3000",)),
         ({"cookie_same_site": " Strict "}, "strict"),
@@ -239,7 +241,12 @@ def test_a_right_value_is_kept_in_its_one_spelling(given, kept):
         ("public_url", "https://example.com\n", "one line"),
         ("data_dir", "var", "a path"),
         ("data_dir", Path("va\nr"), "a path"),
-        ("database", "postgresql://localhost/kit", "SQLite"),
+        ("database", "mysql://localhost/kit", "SQLite"),
+        ("database", "postgresql://localhost", "postgresql://user"),
+        ("database", "postgresql://kit:a/b@localhost/kit", "%XX"),
+        ("database", "postgresql://localhost/kit?password=x", "nowhere else"),
+        ("database", "postgresql://localhost/kit?sslmode=require&password=x", "nowhere else"),
+        ("database", "postgresql:kit", "postgresql://user"),
         ("database", "sqlite://kit.sqlite3", "sqlite:///"),
         ("database", "sqlite:///", "sqlite:///"),
         ("database", "sqlite:///folder/", "sqlite:///"),
@@ -740,6 +747,12 @@ class TestTheSecretIsNeverShown:
         assert "SHOWN" not in f"{settings} {settings!r} {vars(settings)}"
         assert "SHOWN" in settings.smtp_url
 
+    def test_nor_is_the_databases_password(self):
+        address = "postgresql://kit:SHOWN@db.example.com/kit?sslmode=verify-full"
+        settings = Settings(database=address)
+        assert "SHOWN" not in f"{settings} {settings!r} {vars(settings)}"
+        assert settings.database == address
+
     @pytest.mark.parametrize(
         "argv",
         [
@@ -749,7 +762,11 @@ class TestTheSecretIsNeverShown:
             ["--secret=", "SHOWN"],
             ["--secert=SHOWN"],
             ["--secret=SHOWN-change-me-SHOWN-0123456789", "--port=0"],
-            ["--database=postgresql://kit:SHOWN@db/kit"],
+            ["--database=postgresql://kit:SHOWN@db"],
+            ["--database=postgresql://kit:SHOWN/SHOWN@db/SHOWN"],
+            ["--database=postgresql://db/kit?password=SHOWN"],
+            ["--database=postgresql://kit:SHOWN"],
+            ["--database=mysql://kit:SHOWN@db/kit"],
             ["--smtp-url=smtps://kit:SHOWN@mail.example.com/inbox"],
             ["--smtp-url=smtp://kit:SHOWN@mail.example.com"],
             ["--smtp-url=smtps://kit:SHOWN@mail.example.com"],
