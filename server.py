@@ -31,7 +31,7 @@ from handlers.pages import NotFoundHandler
 from handlers.routes import AccessUnsaid, check_access, describe, routes
 from handlers.transfer import CookieJar
 from sessions import Clock, SessionConfig, Sessions, StoreUnavailableError, SystemClock
-from sessions.store import Connection
+from sessions.store import Connection, Database
 from sessions.store.sqlite import SqliteDatabase
 from settings import Settings, SettingsError
 
@@ -70,7 +70,7 @@ class Application(TornadoApplication):
         self.trusted_origins = frozenset(options.trusted_origins)
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
         configuration.ensure_data_dir(options)
-        self.database = SqliteDatabase(options.database_path)
+        self.database = open_database(options)
         self.hasher = PasswordHasher(
             options.password_hash_workers, options.password_hash_queue, password_parameters
         )
@@ -172,6 +172,21 @@ def _answers(connection: Connection) -> bool:
     return connection.execute("SELECT 1").fetchone() is not None
 
 
+def open_database(options: Settings) -> Database:
+    """The database that the settings name; it connects when the application starts."""
+    if not options.uses_postgres:
+        return SqliteDatabase(options.database_path)
+    try:
+        from sessions.store.postgres import PostgresDatabase
+    except ImportError as error:
+        raise SettingsError(
+            f"database is a PostgreSQL address, but psycopg cannot be used ({error}). Install it with "
+            "`.venv/bin/python -m pip install -r requirements-postgres.txt`, or leave database empty",
+            "database",
+        ) from error
+    return PostgresDatabase(options.database)
+
+
 def make_app(options: Settings, **more: Any) -> Application:
     """The Tornado application for these settings; `more` goes to Application."""
     return Application(options, **more)
@@ -217,7 +232,8 @@ def announce(options: Settings, port: int) -> None:
     print(f"{options.site_name} is at {address}", flush=True)
     if options.origin:
         print(f"It listens on http://{host}:{port}", flush=True)
-    print(f"Its data is in {options.data_dir.resolve()}", flush=True)
+    place = "PostgreSQL" if options.uses_postgres else options.data_dir.resolve()
+    print(f"Its data is in {place}", flush=True)
     print("Ctrl+C stops it.", flush=True)
 
 
