@@ -237,7 +237,7 @@ async def test_head_is_get_without_the_body(client: Client, path: str, handler: 
             await client.request("HEAD", path, headers={"Accept": "text/html"}),
         )
         assert (head.code, head.body) == (get.code, b"")
-        own = {"Date", "X-Request-Id", "Content-Length"}
+        own = {"Date", "X-Request-Id", "Content-Length", "Set-Cookie"}
         assert {*head.headers} - own == {*get.headers} - own
         for name in {*get.headers} - own:
             assert head.headers[name] == get.headers[name]
