@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from tornado.web import HTTPError
 
@@ -21,7 +22,9 @@ from sessions import Session, SessionError, StoreUnavailableError, UnauthorisedE
 
 ROUNDS_COOKIE = "sRefreshRounds"
 ROUNDS_WINDOW_S = 20
-MAX_ROUNDS = 3
+MAX_ROUNDS = 6  # three renewals; more returns with a good token, for tabs that are opened again all at once
+RENEWAL, RETURN = 2, 1  # what each counts
+CHECK_COOKIES = "checkCookies"
 
 
 class APIHandler(BaseHandler):
@@ -128,7 +131,7 @@ class RefreshHandler(APIHandler):
         await self.refresh()
         self.finish({})
 
-    async def refresh(self) -> None:
+    async def refresh(self) -> Session:
         """Exchange the refresh token that came, and attach the new tokens.
 
         Raises:
@@ -148,6 +151,7 @@ class RefreshHandler(APIHandler):
             raise
         assert session.new_tokens is not None  # noqa: S101 - a refresh always makes them
         self.transfer.attach(session.new_tokens, method)
+        return session
 
     def _check_anti_csrf(self) -> bool:
         if not self.speaks_json:  # the way round for forms, which cannot send headers
@@ -163,6 +167,10 @@ class RefreshReturnHandler(RefreshHandler):
     It lies under the refresh cookie's path, so the browser brings the refresh token. GET returns by 303,
     every other method by 307, which keeps method and body: a form that was sent a moment too late
     arrives complete (RFC 9110, sections 15.4.4 and 15.4.8).
+
+    It never leads in a circle. A page that goes on asking is stopped after MAX_ROUNDS. A browser that does
+    not keep cookies cannot be counted, but comes again with the old refresh token: then it has to go one
+    step more, and show that it kept the new ones.
     """
 
     public = "takes a refresh token instead of a session"
@@ -188,15 +196,24 @@ class RefreshReturnHandler(RefreshHandler):
         if is_speculative(self.request):
             self.answer_speculation()
             return
-        if not await self._has_session():
-            if self._count_round(back) > MAX_ROUNDS:
-                self.see_other("/refresh-session/stopped", reason="loop", redirectBack=back)
+        has_session = await self._has_session()
+        if self.get_query_argument(CHECK_COOKIES, ""):
+            if not has_session:
+                self._stop("cookies", back)
                 return
+        elif self._count_round(back, RETURN if has_session else RENEWAL) > MAX_ROUNDS:
+            self._stop("loop", back)
+            return
+        elif not has_session:
             if self.transfer.clear_duplicates():
                 back = self.request.uri or back  # once more, with what is left
-            else:
-                await self.refresh()
+            elif (await self.refresh()).repeated:
+                query = urlencode({"redirectBack": back, CHECK_COOKIES: 1}, safe="/")
+                back = f"{self.request.path}?{query}"
         self.redirect(back, status=303 if self.request.method in ("GET", "HEAD") else 307)
+
+    def _stop(self, reason: str, back: str) -> None:
+        self.see_other("/refresh-session/stopped", reason=reason, redirectBack=back)
 
     async def _has_session(self) -> bool:
         """Whether the visitor's access token is good by now: another tab was faster."""
@@ -207,20 +224,22 @@ class RefreshReturnHandler(RefreshHandler):
         except SessionError:
             return False
 
-    def _count_round(self, back: str) -> int:
+    def _count_round(self, back: str, weight: int) -> int:
         """How often within seconds this browser was sent here for the same page, this time included."""
         name = hashlib.sha256(back.encode()).hexdigest()[:8]
         rounds = dict(part.split(":") for part in self._rounds() if part.count(":") == 1)
         known = rounds.get(name, "0")
-        count = (int(known) if known.isdecimal() and len(known) < 4 else 0) + 1
+        count = (int(known) if known.isdecimal() and len(known) < 4 else 0) + weight
         rounds = {**dict(list(rounds.items())[-7:]), name: str(count)}
         value = ".".join(f"{key}:{number}" for key, number in rounds.items())
         path = f"{self.app.options.api_base_path}/session/refresh"
+        # In order, two renewals are at least a token's life apart, however short that is set.
+        window_s = min(ROUNDS_WINDOW_S, int(self.app.options.access_token_lifetime_s * 0.75))
         self.set_cookie(
             ROUNDS_COOKIE,
             value,
             path=path,
-            expires=self.app.sessions.clock.now() + ROUNDS_WINDOW_S,
+            expires=self.app.sessions.clock.now() + window_s,
             httponly=True,
             samesite="Lax",
             secure=self.app.options.cookie_secure,

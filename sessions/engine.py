@@ -383,11 +383,14 @@ class Sessions:
             expected = self._refresh_tokens.anti_csrf_token(refresh_token)
             if not same_text(expected, anti_csrf_token):
                 raise UnauthorisedError("the anti-csrf header does not belong to the refresh token")
-        row = await self._exchange(presented)
-        return self._issue(row, anti_csrf=presented.anti_csrf)
+        row, repeated = await self._exchange(presented)
+        session = self._issue(row, anti_csrf=presented.anti_csrf)
+        session.repeated = repeated
+        return session
 
-    async def _exchange(self, presented: PresentedToken) -> SessionRow:
-        """The row whose tokens answer the one presented: the table at the top of this file."""
+    async def _exchange(self, presented: PresentedToken) -> tuple[SessionRow, bool]:
+        """The row whose tokens answer the one presented, by the table at the top of this file, and whether
+        they answered it before."""
         handle, generation = presented.handle, presented.generation
         for _attempt in range(REFRESH_ATTEMPTS):
             now = self.clock.now()
@@ -398,7 +401,7 @@ class Sessions:
             )  # fmt: skip
             if rotated is not None:
                 self.on_event("rotated")
-                return rotated
+                return rotated, False
             row = await self._store.load(handle)
             if row is None or not self._is_alive(row):
                 raise UnauthorisedError(f"session {handle} is over")
@@ -412,7 +415,7 @@ class Sessions:
             elif generation < row.generation:
                 if self._may_be_repeated(row, generation):
                     self.on_event("repeated")
-                    return row
+                    return row, True
                 await self._theft(row)
         raise StoreUnavailableError(f"session {handle} changes faster than it can be read")
 

@@ -70,10 +70,12 @@ class Session:
         access_token_payload: all claims of the access token, the engine's own among them.
         issued_at, expires_at: of the access token, Unix seconds.
         new_tokens: tokens that the client has not got yet; the HTTP layer sends them.
+        repeated: whether a refresh gave the same tokens before: to another tab, in an answer that was lost,
+            or to a browser that did not keep them.
         revoked: whether it was revoked through this object.
     """
 
-    __slots__ = ("_engine", "_payload", "_token", "new_tokens", "revoked")
+    __slots__ = ("_engine", "_payload", "_token", "new_tokens", "repeated", "revoked")
 
     def __init__(
         self, engine: Sessions | RemoteSessions, token: AccessToken, new_tokens: Tokens | None = None
@@ -82,6 +84,7 @@ class Session:
         self._token = token
         self._payload: dict[str, Any] | None = None
         self.new_tokens = new_tokens
+        self.repeated = False
         self.revoked = False
 
     @property
