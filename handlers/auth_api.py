@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from tornado.web import HTTPError
 
-from accounts import FieldErrors, User, WrongCredentialsError
+from accounts import FIELD_MISSING, FieldErrors, User, WrongCredentialsError
 from handlers.account import CLEAR_SPECULATION
 from handlers.base import BaseHandler, ProtectedAPIHandler
 from handlers.caller import is_speculative
@@ -69,11 +69,8 @@ class CredentialsAPIHandler(APIHandler):
     """What POST /signup and POST /signin share."""
 
     async def post(self) -> None:
-        fields = form_fields(self.json_body(), ("email", "password"))
-        missing = {name: "Field is not optional" for name in ("email", "password") if not fields.get(name)}
         try:
-            if missing:
-                raise FieldErrors(missing)
+            fields = required_fields(self.json_body(), ("email", "password"))
             user = await self.find_user(fields["email"], fields["password"])
         except FieldErrors as error:
             self.finish(field_error(error))
@@ -137,7 +134,9 @@ class RefreshHandler(APIHandler):
         Raises:
             UnauthorisedError: there is none, or its session is over; the client's tokens are cleared.
         """
-        token, method = self.transfer.refresh_token(page=not self.speaks_json)
+        token, method = self.transfer.refresh_token(
+            self.app.sessions.choose_refresh_token, page=not self.speaks_json
+        )
         try:
             if token is None:
                 raise UnauthorisedError("no refresh token")
@@ -258,6 +257,45 @@ class RefreshReturnHandler(RefreshHandler):
             self.see_other("/login", redirectBack=self.redirect_back())
 
 
+class LoginMethodsHandler(APIHandler):
+    """GET {base}/loginmethods: how people can sign in here. Clients expect every key at the top level."""
+
+    public = "clients ask it before anyone has signed in"
+
+    async def get(self) -> None:
+        self.finish(
+            {
+                "status": "OK",
+                "firstFactors": ["emailpassword"],
+                "emailPassword": {"enabled": True},
+                "passwordless": {"enabled": False},
+                "thirdParty": {"enabled": False, "providers": []},
+                "webauthn": {"enabled": False},
+            }
+        )
+
+
+class DiscoveryHandler(APIHandler):
+    """GET {base}/.well-known/openid-configuration: where the public keys are, and what they sign.
+
+    Source: OpenID Connect Discovery 1.0, without the endpoints of OAuth, which the kit does not have.
+    """
+
+    public = "it says where the public keys are"
+
+    async def get(self) -> None:
+        issuer = self.app.sessions.config.issuer
+        self.finish(
+            {
+                "issuer": issuer,
+                "jwks_uri": f"{issuer}/jwt/jwks.json",
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+                "response_types_supported": ["code", "id_token", "id_token token"],
+            }
+        )
+
+
 class JWKSHandler(APIHandler):
     """GET {base}/jwt/jwks.json: the public keys, for whoever verifies our access tokens (RFC 7517)."""
 
@@ -297,6 +335,20 @@ def form_fields(body: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
         fields[item["id"]] = item["value"]
     if len(items) > len(names):
         raise BadRequest("Are you sending too many formFields?")
+    return fields
+
+
+def required_fields(body: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
+    """The `formFields` of a body, none of which may be missing.
+
+    Raises:
+        BadRequest: as `form_fields`.
+        FieldErrors: some are missing, or empty.
+    """
+    fields = form_fields(body, names)
+    missing = {name: FIELD_MISSING for name in names if not fields.get(name)}
+    if missing:
+        raise FieldErrors(missing)
     return fields
 
 

@@ -9,9 +9,9 @@
     st-last-access-token-update   scripts   /                      changes whenever another one does
     sAntiCsrf                     scripts   /                      under anti_csrf=VIA_TOKEN only
 
-Clients of SuperTokens write the last two themselves from response headers; the server writes them as
-well, so that a form without script and the SDK on the next page agree, and no browser cuts their life
-short as it does with cookies that scripts write.
+SuperTokens' web clients write what scripts read themselves, from response headers, and tell events from
+the change; so in answers to them (they send `st-auth-mode`) that is left to them. In all other answers the
+server writes it, so that a form without script and a client on the next page agree.
 
 Source: SuperTokens' frontend driver interface; RFC 6265bis.
 """
@@ -136,6 +136,14 @@ class Transfer:
         """Whether the browser may hold a refresh token; pages never see the token itself."""
         return self.cookie(self.jar.marker) is not None
 
+    def knows_no_session(self) -> bool:
+        """Whether the cookies that scripts read say that nobody is signed in, as they do after a sign-out."""
+        return self.cookie(self.jar.updated) is not None and self.cookie(self.jar.front) is None
+
+    def client_writes_cookies(self) -> bool:
+        """Whether one of SuperTokens' clients asks, which keeps what scripts read by itself."""
+        return "st-auth-mode" in self.request.headers
+
     def is_legacy(self) -> bool:
         """Whether a cookie came that only sessions of very old SuperTokens backends have."""
         return bool(self.cookies(self.jar.legacy))
@@ -158,14 +166,16 @@ class Transfer:
             raise TryRefreshTokenError("two access tokens came, from cookies of two domains or paths")
         return (found[0] if found else None), "cookie"
 
-    def refresh_token(self, *, page: bool) -> tuple[str | None, Method]:
-        """The refresh token to exchange, and how it came."""
+    def refresh_token(
+        self, choose: Callable[[list[str]], str | None], *, page: bool
+    ) -> tuple[str | None, Method]:
+        """The refresh token to exchange, and how it came; `choose` picks one of several cookies."""
         bearer = self.bearer_token()
         if bearer is not None and self.allowed != "cookie":
             return bearer, "header"
         if self.allowed == "header" and not page:
             return None, "header"
-        return self.cookie(self.jar.refresh), "cookie"
+        return choose(self.cookies(self.jar.refresh)), "cookie"
 
     def method_for_new_session(self) -> Method:
         """How a client of the JSON endpoints gets its tokens: as it asks, if the setting leaves it open.
@@ -177,7 +187,7 @@ class Transfer:
         return "cookie" if self.request.headers.get("st-auth-mode", "").lower() == "cookie" else "header"
 
     def clear_duplicates(self) -> bool:
-        """Take back what an older cookie domain left behind; False if nothing came twice."""
+        """Take back what an older cookie domain left behind; False if there is no such thing."""
         twice = (
             [name for name in (self.jar.access, self.jar.refresh) if len(self.cookies(name)) > 1]
             if self.allowed != "header"
@@ -188,7 +198,7 @@ class Transfer:
             for name in twice
             for domain in self.jar.other_domains(self.request.host)
         ]
-        return bool(twice)
+        return bool(self.other_lines)
 
     # -- what goes back -----------------------------------------------------------------------------
 
@@ -196,7 +206,8 @@ class Transfer:
         """Give the client new tokens; those it may have the other way are dropped."""
         self.attached, self.attached_by = tokens, method
         other: Method = "header" if method == "cookie" else "cookie"
-        came_otherwise = self.bearer_token() if other == "header" else self.cookie(self.jar.access)
+        in_cookies = self.cookie(self.jar.access) or self.cookie(self.jar.refresh)
+        came_otherwise = self.bearer_token() if other == "header" else in_cookies
         self.cleared = {other} if came_otherwise and tokens.refresh_token else set()
 
     def clear(self, *methods: Method) -> None:
@@ -248,10 +259,12 @@ class Transfer:
         if tokens.refresh_token is not None:
             headers.add("Set-Cookie", jar.line(jar.refresh, tokens.refresh_token, until))
             headers.add("Set-Cookie", jar.line(jar.marker, "1", until))
-        headers.add("Set-Cookie", jar.line(jar.front, tokens.front_token, until))
-        headers.add("Set-Cookie", self._updated_line(until))
+        if not self.client_writes_cookies():
+            headers.add("Set-Cookie", jar.line(jar.front, tokens.front_token, until))
+            headers.add("Set-Cookie", self._updated_line(until))
+            if tokens.anti_csrf_token is not None:
+                headers.add("Set-Cookie", jar.line(jar.anti_csrf, tokens.anti_csrf_token, until))
         if tokens.anti_csrf_token is not None:
-            headers.add("Set-Cookie", jar.line(jar.anti_csrf, tokens.anti_csrf_token, until))
             headers["anti-csrf"] = tokens.anti_csrf_token
             exposed.append("anti-csrf")
         if self.exposes_access_token:

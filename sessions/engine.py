@@ -360,6 +360,20 @@ class Sessions:
 
     # -- refresh ------------------------------------------------------------------------------------
 
+    def choose_refresh_token(self, candidates: Sequence[str]) -> str | None:
+        """Of several refresh tokens that a client sent at once, the newest genuine one.
+
+        Somebody may have planted a second one. Two genuine ones of different sessions count as none.
+        """
+        if len(candidates) < 2:
+            return candidates[0] or None if candidates else None
+        genuine = [
+            (found.handle, found.generation, text)
+            for text in candidates
+            if (found := self._refresh_tokens.read(text))
+        ]
+        return max(genuine)[2] if len({handle for handle, *_ in genuine}) == 1 else None
+
     async def refresh_session(
         self, refresh_token: str, *, anti_csrf_token: str | None = None, anti_csrf_check: bool = True
     ) -> Session:

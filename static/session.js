@@ -2,8 +2,8 @@
 /**
  * The browser's side of a session: whether there is one, renewing it, ending it, and a fetch that renews by itself.
  *
- * The names and their meaning are those of SuperTokens' web SDK. Unlike there, the server writes every cookie, so
- * this module only reads two of them:
+ * The names and their meaning are those of SuperTokens' web SDK. Unlike there, the server writes every cookie, and
+ * this module only reads two of them, unless the session's API is another server, which may leave them to scripts:
  *   sFrontToken                    base64 of {"uid": user id, "ate": expiry in ms, "up": the access token's payload}
  *   st-last-access-token-update    changes with every new access token and stays when the session ends
  * Only the second one there: nobody is signed in. The second one missing: unknown, so the server has to be asked.
@@ -24,9 +24,10 @@ const VISITOR_KEY = "stormcellar-visitor";
 const SMALLEST_SKEW_MS = 7000; // less than that may be the reply's way through the network
 const REFRESH_TIMEOUT_MS = 20_000; // a hung request must not hold the lock; asking again is safe
 
-const apiBase = new URL(
-  document.querySelector('meta[name="session-api"]')?.content ?? "/auth", location.origin,
-).href.replace(/\/$/, "");
+const api = document.querySelector('meta[name="session-api"]');
+const apiBase = new URL(api?.content ?? "/auth", location.origin).href.replace(/\/$/, "");
+const keepsCookies = api?.dataset.keepCookies !== undefined;
+const KEPT_S = 400 * 86_400; // browsers keep no cookie longer
 
 const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("stormcellar-session") : null;
 
@@ -101,7 +102,7 @@ export async function fetch(input, init) {
   if (!isOurs(new URL(request.url).origin)) return window.fetch(request);
 
   const lastUpdate = cookie(LAST_UPDATE);
-  const response = await window.fetch(withSessionHeaders(request.clone()));
+  const response = keepCookies(await window.fetch(withSessionHeaders(request.clone())));
   if (response.status !== 401 || response.headers.get("front-token") === "remove") return response;
 
   try {
@@ -110,7 +111,7 @@ export async function fetch(input, init) {
     if (error instanceof Response) return error;
     throw error;
   }
-  return window.fetch(withSessionHeaders(request));
+  return keepCookies(await window.fetch(withSessionHeaders(request)));
 }
 
 /**
@@ -182,6 +183,7 @@ async function refreshUnlessDone(lastUpdate) {
   // A success without a front token: the server has only cleared cookies that the browser held twice.
   if (response.ok && !response.headers.has("front-token")) response = await requestRefresh();
 
+  keepCookies(response, response.status === 401 ? "remove" : null);
   const isGone = response.status === 401 || response.headers.get("front-token") === "remove";
   if (!response.ok && !isGone) throw response;
   announceVisitor();
@@ -195,7 +197,7 @@ const requestRefresh = () =>
   window.fetch(`${apiBase}/session/refresh`, {
     method: "POST",
     credentials: "include",
-    headers: { ...sessionHeaders(), "st-auth-mode": "cookie" },
+    headers: sessionHeaders(),
     signal: AbortSignal.timeout(REFRESH_TIMEOUT_MS),
   });
 
@@ -211,7 +213,6 @@ function antiCsrfHeader() {
 function withSessionHeaders(request) {
   const ours = new Request(request, { credentials: "include" });
   if (!ours.headers.has("rid")) ours.headers.set("rid", "anti-csrf");
-  ours.headers.set("st-auth-mode", "cookie");
   for (const [name, value] of Object.entries(antiCsrfHeader())) ours.headers.set(name, value);
   return ours;
 }
@@ -252,6 +253,32 @@ function announce(type) {
 function cookie(name) {
   const [, ...values] = `; ${document.cookie}`.split(`; ${name}=`);
   return values.pop()?.split(";", 1)[0];
+}
+
+/**
+ * Writes what an answer of the session's API says into the readable cookies, unless that server has done so itself.
+ *
+ * @param {Response} response
+ * @param {string | null} unsaid what it means if the answer says nothing
+ * @returns {Response} the same
+ */
+function keepCookies(response, unsaid = null) {
+  const token = response.headers.get("front-token") ?? unsaid;
+  const isKnown = token === (cookie(FRONT_TOKEN) ?? "remove") && cookie(LAST_UPDATE);
+  if (!keepsCookies || !token || isKnown) return response;
+  writeCookie(FRONT_TOKEN, token === "remove" ? null : token);
+  writeCookie(LAST_UPDATE, String(Date.now()));
+  if (response.headers.has("anti-csrf")) writeCookie(ANTI_CSRF, response.headers.get("anti-csrf"));
+  return response;
+}
+
+/**
+ * @param {string} name
+ * @param {string | null} value null takes the cookie back
+ */
+function writeCookie(name, value) {
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `${name}=${value ?? ""}; path=/; samesite=lax; max-age=${value === null ? 0 : KEPT_S}${secure}`;
 }
 
 /** @param {string} key */

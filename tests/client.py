@@ -110,6 +110,18 @@ class Client:
             cookie = parse_set_cookie(line)
             self.jar[cookie.name, cookie.path, cookie.domain] = cookie
 
+    def _keep_front_token(self, response: HTTPResponse) -> None:
+        """SuperTokens' clients write the cookies that scripts read by themselves."""
+        token = response.headers.get("front-token")
+        if token == "remove":
+            self.jar.pop(("sFrontToken", "/", ""), None)
+        elif token is not None:
+            self.plant("sFrontToken", token)
+        if anti_csrf_token := response.headers.get("anti-csrf"):
+            self.plant("sAntiCsrf", anti_csrf_token)
+        if token is not None:
+            self.plant("st-last-access-token-update", str(self.clock.now()))
+
     # -- requests -----------------------------------------------------------------------------------
 
     async def get(
@@ -190,6 +202,8 @@ class Client:
         )
         response = await self._http.fetch(request, raise_error=False)
         self._keep_cookies(response)
+        if headers.get("st-auth-mode") == "cookie":
+            self._keep_front_token(response)
         self.visited.append(f"{method} {path} {response.code}")
         return response
 

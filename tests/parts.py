@@ -19,7 +19,7 @@ from typing import NoReturn
 import playwright
 import pytest
 
-NPM_FOLDER = Path(__file__).parent / "npm"
+ROOT = Path(__file__).parent.parent
 OLDEST_NODE = 18  # the first with fetch, which the published SDKs expect
 
 
@@ -88,12 +88,12 @@ def require(name: str) -> Path:
     return part.find() or _do_without(f"{part.description} is missing; `make test` installs it where it may")
 
 
-def require_npm_package(name: str) -> Path:
-    """The folder of a package that tests/npm/package.json lists; skips or fails like `require`."""
+def require_npm_package(name: str, where: str = "tests/npm") -> Path:
+    """The folder of a package that `where`/package.json lists; skips or fails like `require`."""
     require("npm")
-    folder = NPM_FOLDER / "node_modules" / name
+    folder = ROOT / where / "node_modules" / name
     if not folder.is_dir():
-        _do_without(f"the npm package {name} is not in tests/npm/node_modules; `make test` installs it")
+        _do_without(f"the npm package {name} is not in {where}/node_modules; `make test` installs it")
     return folder
 
 

@@ -52,8 +52,8 @@ def test_npm_counts_only_with_a_node_that_is_new_enough(
 
 def test_npm_packages_are_pinned_and_the_lock_names_no_registry() -> None:
     """Every machine gets the same bytes (integrity), from whatever registry it is set up to use."""
-    package = json.loads((parts.NPM_FOLDER / "package.json").read_text())
-    lock = json.loads((parts.NPM_FOLDER / "package-lock.json").read_text())
+    package = json.loads((parts.ROOT / "tests/npm/package.json").read_text())
+    lock = json.loads((parts.ROOT / "tests/npm/package-lock.json").read_text())
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in package["dependencies"].values())
     locked = {path: entry for path, entry in lock["packages"].items() if path}
     assert {f"node_modules/{name}" for name in package["dependencies"]} <= locked.keys()
