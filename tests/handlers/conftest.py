@@ -45,8 +45,7 @@ def make_application(io_loop: IOLoop, tmp_path: Path, clock: FakeClock) -> Itera
             options,
             clock=clock,
             password_parameters=CHEAP,
-            generate_key=cheap_keys(),
-            **(engine or {}),
+            **{"generate_key": cheap_keys(), **(engine or {})},
         )
         application.add_handlers(r".*", SAMPLES)
         made.append(application)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MIT
+"""What the log must never say, whatever happens, and what it must say.
+
+Source: OWASP ASVS 5.0, chapter 16; OWASP logging cheat sheet.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Iterator
+from urllib.parse import quote, unquote
+
+import pytest
+
+from server import Application
+from tests.client import NAVIGATION, PASSWORD, SDK, Client
+from tests.handlers.parts import LIFETIME_S
+from tests.support import FakeClock
+
+EMAIL = "ann.of.the.log@example.com"
+NewClient = Callable[..., Client]
+FORM = {**NAVIGATION, "Content-Type": "application/x-www-form-urlencoded"}
+
+
+class Lines:
+    """Every line that the process logs, as a file would have it."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+        self._format = logging.Formatter("%(levelname)s %(name)s %(message)s")
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._format.format(record) for record in self._caplog.records)
+
+    def text(self) -> str:
+        return "\n".join(self)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+    caplog.set_level(logging.DEBUG)
+    return Lines(caplog)
+
+
+def spellings(secret: str) -> set[str]:
+    """A secret as it may slip into a line."""
+    raw = secret.encode()
+    encoded = base64.b64encode(raw).decode().rstrip("=")[:-1]
+    return {secret, quote(secret), quote(secret, safe=""), unquote(secret), repr(secret)[1:-1], encoded}
+
+
+def assert_silent(lines: Lines, secrets: set[str]) -> None:
+    text = lines.text()
+    for secret in secrets:
+        for spelling in spellings(secret):
+            assert spelling not in text, [line for line in lines if spelling in line][:2]
+
+
+def tokens_of(client: Client) -> set[str]:
+    names = ("sAccessToken", "sRefreshToken", "sFrontToken")
+    found = {client.cookies[name] for name in names if name in client.cookies}
+    signatures = {token.rsplit(".", 1)[-1] for token in found}
+    return found | signatures
+
+
+@pytest.mark.gen_test
+async def test_no_token_password_or_address_is_in_the_log_of_a_whole_walk(
+    client: Client, new_client: NewClient, app: Application, clock: FakeClock, lines: Lines
+) -> None:
+    """With everything that goes wrong on the way."""
+    secrets = {PASSWORD, EMAIL, "ann.of.the.log", "a wrong password", "fragment-of-a-query"}
+    query = "?token=fragment-of-a-query"
+    await client.get("/signup" + query)
+    await client.post("/signup" + query, {"email": EMAIL, "password": "short"})
+    await client.sign_up(EMAIL)
+    secrets |= tokens_of(client)
+    await client.get("/dashboard" + query)
+    await client.post("/signup", {"email": EMAIL, "password": PASSWORD})
+    await client.post("/login", {"email": EMAIL, "password": "a wrong password"})
+
+    stolen = new_client()
+    stolen.jar = dict(client.jar)
+    clock.advance(LIFETIME_S)
+    for path in ("/dashboard", "/sample/api", "/none", "/sample/fail?how=raise&token=fragment-of-a-query"):
+        await client.get(path)
+        await client.call(path, method="GET")
+    await client.post("/sample/note" + query, {"text": "fragment-of-a-query"}, follow=True)
+    secrets |= tokens_of(client)
+    await client.refresh()
+    secrets |= tokens_of(client)
+    clock.advance(31)
+    await client.get("/dashboard")
+    await client.refresh()
+    secrets |= tokens_of(client)
+    await stolen.refresh()
+
+    await client.sign_in(EMAIL)
+    secrets |= tokens_of(client)
+    await client.post("/signout")
+    fields = [{"id": "email", "value": EMAIL}, {"id": "password", "value": PASSWORD}]
+    answer = await client.call("/auth/signin", {"formFields": fields}, auth_mode="header")
+    secrets |= {answer.headers["st-access-token"], answer.headers["st-refresh-token"]}
+    bearer = {"Authorization": f"Bearer {answer.headers['st-access-token']}"}
+    await client.call("/sample/api?token=fragment-of-a-query", headers=bearer)
+    await client.call("/auth/signout", headers=bearer)
+    await app.stop()
+
+    secrets.add(app.options.data_dir.joinpath("secret").read_text().strip())
+    assert_silent(lines, secrets)
+    assert "token theft" in lines.text()
+
+
+REFUSED = {
+    "bad UTF-8 in the password": ("/login", FORM, f"email={quote(EMAIL)}&password=hush-hush%ff".encode()),
+    "bad UTF-8 in the e-mail": ("/login", FORM, b"email=hush-hush%ff&password=x"),
+    "bad UTF-8 in the query": ("/login?redirectBack=hush-hush%ff", FORM, b""),
+    "password in the place of a name": (
+        "/auth/signin",
+        {**SDK, "Content-Type": "application/json"},
+        json.dumps({"formFields": [{"id": "hush-hush", "value": 1}]}).encode(),
+    ),
+    "no JSON": ("/auth/signin", {**SDK, "Content-Type": "application/json"}, b'{"password": "hush-hush"'),
+    "broken multipart": (
+        "/login",
+        {**NAVIGATION, "Content-Type": "multipart/form-data; boundary=hush-hush"},
+        b"--hush-hush\r\nhush-hush",
+    ),
+    "another site": ("/login", {**FORM, "Sec-Fetch-Site": "cross-site"}, b"password=hush-hush"),
+    "unexpected": ("/sample/pay?then=hush-hush", FORM, b"password=hush-hush"),
+}
+
+
+@pytest.mark.parametrize(("path", "headers", "body"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.gen_test
+async def test_what_is_refused_is_not_repeated_in_the_log(
+    client: Client, lines: Lines, path: str, headers: dict[str, str], body: bytes
+) -> None:
+    await client.sign_up(EMAIL)
+    response = await client.request("POST", path, headers=headers, body=body)
+    assert response.code >= 400
+    assert_silent(lines, {"hush-hush", EMAIL, PASSWORD})
+
+
+@pytest.mark.gen_test
+async def test_nobody_can_write_lines_of_their_own_into_the_log(client: Client, lines: Lines) -> None:
+    forged = "%0d%0aINFO%20forged"
+    for path in (f"/{forged}", f"/static/{forged}", f"/static/..{forged}", f"/none?a={forged}"):
+        await client.get(path)
+    body = {"formFields": [{"id": "a\r\nINFO forged", "value": 1}]}
+    await client.call("/auth/signin", body)
+    await client.post("/login", {}, headers={"Origin": "http://x", "Sec-Fetch-Site": "cross-site"})
+    assert not any(line.startswith("INFO forged") for line in lines.text().splitlines())
+
+
+@pytest.mark.gen_test
+async def test_each_request_is_one_line_without_its_query(client: Client, lines: Lines) -> None:
+    await client.get("/login?redirectBack=/dashboard")
+    await client.get("/none?a=b")
+    written = [line.rpartition(" ms")[0].rpartition(" ")[0] for line in lines if "stormcellar.access" in line]
+    assert written == [
+        "INFO stormcellar.access 200 GET /login",
+        "INFO stormcellar.access 404 GET /none",
+    ]
+
+
+@pytest.mark.gen_test
+async def test_what_happens_to_sessions_is_in_the_log(client: Client, clock: FakeClock, lines: Lines) -> None:
+    await client.sign_up()
+    first = client.session_handle
+    await client.sign_in()
+    second = client.session_handle
+    await client.post("/signout")
+    text = lines.text()
+    for event in (
+        f"session {first} created for user",
+        f"session {first} revoked: signed in again",
+        f"session {second} created for user",
+        f"session {second} revoked: signed out",
+    ):
+        assert event in text
+
+
+@pytest.mark.gen_test
+async def test_refused_cross_site_requests_are_in_the_log(client: Client, lines: Lines) -> None:
+    headers = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    await client.post("/signout", headers=headers)
+    (line,) = (line for line in lines if "cross-site" in line)
+    assert "POST /signout" in line
+    assert "https://evil.example" in line
+
+
+@pytest.mark.gen_test
+async def test_an_error_of_ours_is_in_the_log_with_the_number_that_its_page_shows(
+    client: Client, lines: Lines
+) -> None:
+    response = await client.get("/sample/fail?how=raise")
+    number = response.headers["X-Request-Id"]
+    assert any(number in line for line in lines)
+    assert any("ZeroDivisionError" in line and "Traceback" in line for line in lines)
