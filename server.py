@@ -25,6 +25,7 @@ import processes
 import settings as configuration
 from accounts import ARGON2ID, Argon2Parameters, PasswordHasher, Users
 from handlers.access_log import log_request
+from handlers.addresses import Addresses
 from handlers.headers import default_headers
 from handlers.live import LiveConnections
 from handlers.pages import NotFoundHandler
@@ -66,8 +67,9 @@ class Application(TornadoApplication):
         clock = clock or SystemClock()
         self.options = options
         self.jar = CookieJar(options, clock)
+        self.addresses = Addresses.of(options)
         self.default_headers = default_headers(options)
-        self.trusted_origins = frozenset(options.trusted_origins)
+        self.trusted_origins = frozenset({*options.trusted_origins, options.website_domain} - {""})
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
         configuration.ensure_data_dir(options)
         self.database = open_database(options)

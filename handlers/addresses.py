@@ -54,8 +54,12 @@ class Addresses:
         )
 
 
-def with_return(address: str, back: str, own_origin: str) -> str:
-    """The address with the page to come back to, in full if the address is on another server."""
+def with_return(address: str, back: str, own_origin: str, *, safe: str = "/") -> str:
+    """The address with the page to come back to, in full if the address is on another server.
+
+    Args:
+        safe: what need not be percent-encoded.
+    """
     if not address.startswith("/") and not address.startswith(own_origin + "/"):
         back = own_origin + back if back.startswith("/") else back
-    return f"{address}{'&' if '?' in address else '?'}redirectBack={quote(back, safe='/')}"
+    return f"{address}{'&' if '?' in address else '?'}redirectBack={quote(back, safe=safe)}"

@@ -24,12 +24,13 @@ import logging
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler
 
 from accounts import TooBusyError
 from handlers.access_log import log_failure
+from handlers.addresses import with_return
 from handlers.caller import (
     SAFE_METHODS,
     cors_headers,
@@ -66,6 +67,7 @@ MESSAGES = {
     413: "That is more than this address takes.",
     503: "The server is too busy or being looked after. Please try again in a moment.",
 }
+MOST_TO_REPEAT = 256 * 1024  # bytes of a form
 OUR_FAULT = "Something went wrong on our side. It has been noted."
 
 
@@ -100,6 +102,11 @@ class BaseHandler(RequestHandler):
     def app(self) -> Application:
         return cast("Application", self.application)
 
+    @property
+    def own_origin(self) -> str:
+        """What the address bar shows of this site; `check_host` has let no other name pass."""
+        return self.app.options.origin or f"http://{self.request.host}"
+
     async def prepare(self) -> None:
         if not self.app.started:
             await self.app.start()
@@ -119,8 +126,7 @@ class BaseHandler(RequestHandler):
 
     def check_cross_site(self) -> None:
         """Refuse unsafe requests that other sites' pages send (OWASP ASVS 5.0, 3.5)."""
-        own_origin = self.app.options.origin or f"http://{self.request.host}"
-        if not is_same_site(self.request, own_origin, self.app.trusted_origins):
+        if not is_same_site(self.request, self.own_origin, self.app.trusted_origins):
             raise HTTPError(403, "cross-site request from %r", self.request.headers.get("Origin"))
 
     async def get_session(self) -> Session | None:
@@ -237,7 +243,9 @@ class BaseHandler(RequestHandler):
             **super().get_template_namespace(),
             "session": self.session,
             "site_name": options.site_name,
-            "api_base_path": options.api_base_path,
+            "addresses": self.app.addresses,
+            "link_back": self.link_back,
+            "link": self.link,
             "debug": options.debug,
             "now_s": self.app.sessions.clock.now(),
         }
@@ -252,9 +260,22 @@ class BaseHandler(RequestHandler):
         except UnicodeDecodeError:
             raise HTTPError(400, "%r is not UTF-8", name or "the address") from None
 
-    def redirect_back(self) -> str:
-        """Where the visitor wanted to go, if that is a path of this site; else the dashboard."""
-        return return_address(self.get_argument("redirectBack", None))
+    def redirect_back(self, fallback: str = "/dashboard") -> str:
+        """Where the visitor wanted to go, if that is a path of this site or its pages' server."""
+        website = self.app.options.website_domain
+        return return_address(self.get_argument("redirectBack", None), fallback, website)
+
+    def with_return(self, address: str, back: str) -> str:
+        """An address of `self.app.addresses` that is to lead back to a page of this site."""
+        return with_return(address, back, self.own_origin)
+
+    def link_back(self, address: str, back: str) -> str:
+        """The same for templates."""
+        return with_return(address, back, self.own_origin, safe="")
+
+    def link(self, address: str, back: str) -> str:
+        """The same, where an address on this site would lead back by itself."""
+        return address if address.startswith("/") else self.link_back(address, back)
 
     def see_other(self, path: str, **query: str) -> None:
         """303: go there with GET."""
@@ -322,14 +343,17 @@ class BaseHandler(RequestHandler):
         """htmx would paint a redirected page into its widget; this header makes it change the page."""
         _host, slash, rest = self.request.headers.get("HX-Current-URL", "").partition("://")[2].partition("/")
         back = return_address(slash + rest)
-        path = "/refresh-session" if self._is_worth_a_refresh(error) else "/login"
-        self.set_header("HX-Redirect", f"{path}?{urlencode({'redirectBack': back}, safe='/')}")
+        address = "/refresh-session" if self._is_worth_a_refresh(error) else self.app.addresses.sign_in
+        self.set_header("HX-Redirect", self.with_return(address, back))
         self.answer_json(error)
 
     def answer_document(self, error: SessionError) -> None:
         """Send a person to where the session is renewed, or to where one begins."""
         if not self._is_worth_a_refresh(error):
-            self.see_other("/login", redirectBack=self._this_address())
+            self.redirect(self.with_return(self.app.addresses.sign_in, self._this_address()), status=303)
+        elif self.request.method not in ("GET", "HEAD") and self.app.options.verify_only:
+            # A form that goes round by another server comes back as anybody's: its Origin is then `null`.
+            self.render_refresh_page(in_place=True)
         elif self.request.method not in ("GET", "HEAD"):
             self.redirect(self._detour(), status=307)  # method and body go along
         elif self.app.options.refresh_mode == "detour" or not self.session_required:
@@ -337,16 +361,20 @@ class BaseHandler(RequestHandler):
         elif self.app.options.refresh_mode == "in_place":
             self.render_refresh_page(in_place=True)
         else:
-            back = quote(self._this_address(), safe="/")
-            self.redirect(f"/refresh-session?redirectBack={back}", status=302)
+            self.redirect(self.with_return("/refresh-session", self._this_address()), status=302)
 
     def _is_worth_a_refresh(self, error: SessionError) -> bool:
-        """Guests and crawlers never meet the refresh page: they hold nothing that it could renew."""
-        return self.transfer.may_refresh() or isinstance(error, TryRefreshTokenError)
+        """Guests and crawlers never meet the refresh page: they hold nothing that it could renew.
+
+        Other servers do not mark those who hold something. So where the API is one, everybody gets there
+        whose browser does not already know that there is no session.
+        """
+        if isinstance(error, TryRefreshTokenError) or self.transfer.may_refresh():
+            return True
+        return self.app.options.verify_only and not self.transfer.knows_no_session()
 
     def _detour(self) -> str:
-        back = quote(self._this_address(), safe="/")
-        return f"{self.app.options.api_base_path}/session/refresh/return?redirectBack={back}"
+        return self.with_return(self.app.addresses.renew, self._this_address())
 
     def _this_address(self) -> str:
         return return_address(self.request.uri)
@@ -354,7 +382,22 @@ class BaseHandler(RequestHandler):
     def render_refresh_page(self, *, in_place: bool) -> None:
         back = self._this_address() if in_place else self.redirect_back()
         self.session = None  # the page is the same for everybody
-        self.render("refresh_session.html", redirect_back=back, in_place=in_place)
+        form = self._form_to_repeat() if in_place else None
+        self.render("refresh_session.html", redirect_back=back, in_place=in_place, form=form)
+
+    def _form_to_repeat(self) -> list[tuple[str, str]] | None:
+        """The fields of the form that was sent here; None if a page of ours could not send the same."""
+        request = self.request
+        names = request.body_arguments
+        is_plain = bool(names) or not request.body
+        if request.method != "POST" or not is_plain or request.files or request.uri != self._this_address():
+            return None
+        if len(request.body) > MOST_TO_REPEAT or not all(map(str.isascii, names)):
+            return None
+        try:
+            return [(name, value.decode()) for name, values in names.items() for value in values]
+        except UnicodeDecodeError:
+            return None
 
     def answer_invalid_claims(self, error: InvalidClaimsError) -> None:
         """403: signed in, but not allowed to be here. A page may say more, or lead somewhere else."""

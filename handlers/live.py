@@ -177,8 +177,7 @@ class LiveHandler(ProtectedHandler):
 
     async def prepare(self) -> None:
         await super().prepare()
-        own_origin = self.app.options.origin or f"http://{self.request.host}"
-        if not is_same_site(self.request, own_origin, self.app.trusted_origins):
+        if not is_same_site(self.request, self.own_origin, self.app.trusted_origins):
             raise HTTPError(403, "a connection from another site")
 
     def join(self) -> None:

@@ -9,8 +9,9 @@ import { keepSession } from "./behaviours/keep-session.js";
 import { localTime } from "./behaviours/local-time.js";
 import { revealPassword } from "./behaviours/reveal-password.js";
 import { sameVisitor } from "./behaviours/same-visitor.js";
+import { signOutByScript } from "./behaviours/sign-out.js";
 
-const behaviours = { "local-time": localTime, "reveal-password": revealPassword };
+const behaviours = { "local-time": localTime, "reveal-password": revealPassword, "sign-out": signOutByScript };
 
 for (const element of document.querySelectorAll("[data-behaviour]")) {
   behaviours[element.dataset.behaviour](element);

@@ -16,6 +16,7 @@ const LOOP_WINDOW_MS = 20_000;
 const CLOCK_TOLERANCE_MS = 60_000;
 
 const page = document.querySelector("[data-refresh]");
+const form = page.querySelector("[data-repeat]"); // what was sent to this address, and came too soon
 const isInPlace = page.dataset.refresh === "in-place"; // this page stands at the address that was wanted
 const address = wantedAddress();
 
@@ -33,8 +34,9 @@ async function renew() {
     showFailure(error);
     return;
   }
-  const target = isRenewed ? await explanation(before) : `/login?redirectBack=${encodeURIComponent(address)}`;
+  const target = isRenewed ? await explanation(before) : signInAddress();
   if (target) location.replace(target);
+  else if (form) form.submit();
   else if (isInPlace) location.reload();
   else location.replace(address);
 }
@@ -45,6 +47,14 @@ function wantedAddress() {
     : returnAddress(new URLSearchParams(location.search).get("redirectBack"));
   // A redirect hands the fragment of the page that was asked for on to this one.
   return returnAddress(wanted.includes("#") ? wanted : wanted + location.hash);
+}
+
+/** On another server the address to return to has to be a full one. */
+function signInAddress() {
+  const target = new URL(page.dataset.signIn, location.href);
+  const isHere = target.origin === location.origin;
+  target.searchParams.set("redirectBack", isHere ? address : location.origin + address);
+  return target.href;
 }
 
 /**

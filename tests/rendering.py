@@ -7,7 +7,11 @@ from typing import Any
 
 from tornado.template import Loader
 
+from handlers.addresses import Addresses, with_return
+from settings import Settings
+
 ROOT = Path(__file__).parent.parent
+ADDRESSES = Addresses.of(Settings())
 NOW_S = 1_800_000_000
 SESSION = SimpleNamespace(
     user_id="7f0a4c0e-3a5b-4f7e-9a53-0c6a8f2f1d11",
@@ -34,6 +38,10 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "sign up, field errors": ("account/signup.html", {**FORM, "errors": FIELD_ERRORS}),
     "refresh page": ("refresh_session.html", {"redirect_back": BACK, "in_place": False}),
     "refresh page in place": ("refresh_session.html", {"redirect_back": BACK, "in_place": True}),
+    "refresh page with a form": (
+        "refresh_session.html",
+        {"redirect_back": BACK, "in_place": True, "form": [("note", "a"), ("note", "b")]},
+    ),
     "stopped: cookies": ("loop.html", {"reason": "cookies", "redirect_back": BACK}),
     "stopped: clock": ("loop.html", {"reason": "clock", "redirect_back": BACK}),
     "stopped: loop": ("loop.html", {"reason": "loop", "redirect_back": BACK}),
@@ -50,7 +58,10 @@ def render(template: str, *, path: str = "/", **variables: Any) -> str:
     every_page = {
         "session": None,
         "site_name": "Stormcellar",
-        "api_base_path": "/auth",
+        "addresses": ADDRESSES,
+        "link_back": lambda address, back: with_return(address, back, "http://localhost", safe=""),
+        "link": lambda address, back: address,
+        "form": None,  # what a page that renews in place may have to send once more
         "debug": False,
         "now_s": NOW_S,
         "request": SimpleNamespace(path=path),
