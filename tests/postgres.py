@@ -2,21 +2,24 @@
 """A private PostgreSQL server for the tests: started when the first test asks for it, gone with the last.
 
 The fixture `cluster` is that server, which a test may stop and start; `postgres_url` is the address of a
-database in it, empty at the beginning of each test. tests/conftest.py makes both known everywhere.
+database in it, empty at the beginning of each test. tests/conftest.py makes both known everywhere. A `Wire`
+between the two shows how a server fares whose database is far away, slow or cut off.
 """
 
 from __future__ import annotations
 
-import getpass
+import asyncio
 import os
 import pwd
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +41,7 @@ shared_buffers = 32MB
 max_wal_senders = 0
 wal_level = minimal
 log_timezone = UTC
+deadlock_timeout = 50ms
 fsync = {fsync}
 """
 
@@ -135,9 +139,85 @@ class Cluster:
         return f"postgresql://kit:{PASSWORD_IN_ADDRESS}@127.0.0.1:{self.port}/{database}"
 
 
+class Wire:
+    """Stands between clients and the server, counts answers, and misbehaves when it is told to.
+
+    Attributes:
+        answers: how many requests the server has answered (its ReadyForQuery messages).
+        deaf: keeps notifications back, as transaction poolers do.
+        flows: while it is not set, nothing gets through, and nobody is told.
+        cut: what happens to the next statement: "before" it reaches the server, or "after" it was executed,
+            the connection breaks.
+
+    Source: PostgreSQL documentation, "Frontend/Backend Protocol", message formats.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._server_port = cluster.port
+        self.answers = 0
+        self.deaf = False
+        self.flows = asyncio.Event()
+        self.flows.set()
+        self.cut: Literal["", "before", "after"] = ""
+
+    @asynccontextmanager
+    async def between(self, url: str) -> AsyncIterator[str]:
+        """An address that leads to the server's `url` through this wire, on the running event loop."""
+        relay = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        port = relay.sockets[0].getsockname()[1]
+        try:
+            yield url.replace(f":{self._server_port}/", f":{port}/") + "?sslmode=disable&gssencmode=disable"
+        finally:
+            relay.close()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            from_server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
+        except OSError:
+            writer.close()
+            return
+        doomed = asyncio.Event()
+        directions = {
+            asyncio.ensure_future(self._requests(reader, to_server, doomed)),
+            asyncio.ensure_future(self._answers(from_server, writer, doomed)),
+        }
+        _, other = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        for task in other:
+            task.cancel()
+        await asyncio.gather(*directions, return_exceptions=True)
+        writer.close()
+        to_server.close()
+
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event
+    ) -> None:
+        while data := await reader.read(65536):
+            await self.flows.wait()
+            if self.cut and data[:1] in (b"Q", b"P", b"B"):  # a statement, not the greeting
+                when, self.cut = self.cut, ""
+                if when == "before":
+                    return
+                doomed.set()
+            writer.write(data)
+
+    async def _answers(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event
+    ) -> None:
+        while head := await reader.readexactly(5):
+            kind, size = struct.unpack("!cI", head)
+            body = await reader.readexactly(size - 4)
+            await self.flows.wait()
+            self.answers += kind == b"Z"
+            if doomed.is_set():
+                if kind == b"Z":
+                    return
+            elif not (kind == b"A" and self.deaf):
+                writer.write(head + body)
+
+
 def _server_user() -> Mapping[str, Any]:
     """PostgreSQL refuses to run as root, so there it gets the user that its package has made."""
-    if getpass.getuser() != "root" and os.getuid() != 0:
+    if os.getuid() != 0:
         return {}
     return {"user": "postgres", "group": pwd.getpwnam("postgres").pw_gid, "extra_groups": []}
 

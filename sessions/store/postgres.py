@@ -73,12 +73,12 @@ FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 1.0
 POLL_INTERVAL_S = 0.25
 LOOK_AGAIN_S = 3.0  # a watcher looks that often although it has heard nothing
+HEAR_ITSELF_S = 2.0
 LISTEN_AGAIN_S = 60.0  # after it was found that notifications do not arrive
 PREPARE_AFTER = 2
 
-SERVER_LIMITS = (
-    " -c statement_timeout=1500 -c lock_timeout=1000 -c idle_in_transaction_session_timeout=2000"  # ms
-)
+# Milliseconds.
+SERVER_LIMITS = "-c statement_timeout=1500 -c lock_timeout=1000 -c idle_in_transaction_session_timeout=2000"
 MIGRATION_WAIT_S = 60
 CONNECTION = {  # libpq's parameters; the database's address may give others
     "application_name": "stormcellar",
@@ -292,8 +292,10 @@ class PostgresDatabase:
         self._retry_at = monotonic() + delay_s * random.uniform(0.5, 1)  # noqa: S311 - not a secret
 
     def _connect_now(self, options: str) -> Wire:
-        own = f"{self._parameters.get('options') or ''}{SERVER_LIMITS}{options}"
-        parameters = self._parameters if self._through_pooler else {**self._parameters, "options": own}
+        parameters = self._parameters
+        if not self._through_pooler:  # what the address says comes last, and so holds
+            options = f"{SERVER_LIMITS}{options} {parameters.get('options', '')}"
+            parameters = {**parameters, "options": options}
         try:
             return psycopg.connect(
                 **parameters,
@@ -432,7 +434,7 @@ class PostgresDatabase:
                 other.execute("SELECT pg_notify($1, $2)", [CHANNEL, password])
         except (errors.NotSupportedError, errors.ProgrammingError, errors.InternalError):
             return False
-        deadline = monotonic() + ANSWER_S
+        deadline = monotonic() + HEAR_ITSELF_S
         while (left_s := deadline - monotonic()) > 0:
             if any(heard.payload == password for heard in wire.notifies(timeout=left_s, stop_after=1)):
                 return True
