@@ -27,7 +27,9 @@ from handlers.pages import StaticHandler  # noqa: E402
 from sessions import BooleanClaim, ClaimValidator, Session  # noqa: E402
 from settings import Settings, SettingsError  # noqa: E402
 
-EXAMPLES = ("plain_page", "custom_ui", "prebuilt_ui")
+PAGES = ("plain_page", "custom_ui", "prebuilt_ui")
+EXAMPLES = (*PAGES, "header_mode")
+STORAGE = "@react-native-async-storage/async-storage"
 BUILD = HERE / ".build"
 
 INVITED = BooleanClaim("invited", lambda *_: None)
@@ -86,13 +88,18 @@ class ExamplePageHandler(BaseHandler):
 
 def build(name: str) -> Path:
     """Bundle an example's script with the packages it uses; the file it makes."""
-    source = next(HERE.joinpath(name).glob("main.js*"))
-    target = BUILD / f"{name}.js"
+    source = next(HERE.joinpath(name).glob("main.*"))
     esbuild = HERE / "node_modules/.bin/esbuild"
     if not esbuild.exists():
         raise SettingsError("the npm packages are missing: run `npm ci` in examples/, or use `make example`")
-    options = ["--bundle", "--format=esm", "--jsx=automatic", "--log-level=error", "--minify"]
-    options += ['--define:process.env.NODE_ENV="production"', "--define:global=globalThis"]
+    options = ["--bundle", "--format=esm", "--log-level=error"]
+    if name == "header_mode":  # the phone is Node.js here, and lends its storage
+        target = BUILD / f"{name}.mjs"
+        options += ["--platform=node", f"--alias:{STORAGE}=./{name}/shims/async-storage.js"]
+    else:
+        target = BUILD / f"{name}.js"
+        options += ["--minify", "--jsx=automatic", "--define:global=globalThis"]
+        options += ['--define:process.env.NODE_ENV="production"']
     subprocess.run([esbuild, source, f"--outfile={target}", *options], check=True, cwd=HERE)
     return target
 
@@ -102,11 +109,14 @@ def make_app(options: Settings, name: str) -> server.Application:
     build(name)
     application = server.make_app(options)
     page = {"page": HERE / name / "index.html", "allows_inline_style": name == "prebuilt_ui"}
+    pages = [
+        URLSpec(r"/example/(.*\.js)", StaticHandler, {"path": str(BUILD)}),
+        URLSpec(r"/example(?:/.*)?", ExamplePageHandler, page),
+    ]
     application.add_handlers(
         r".*",
         [
-            URLSpec(r"/example/(.*\.js)", StaticHandler, {"path": str(BUILD)}),
-            URLSpec(r"/example(?:/.*)?", ExamplePageHandler, page),
+            *(pages if name in PAGES else []),
             URLSpec(r"/api/me", MeHandler),
             URLSpec(r"/api/invited", InvitedHandler),
             URLSpec(r"/api/invitation", InvitationHandler),
@@ -124,7 +134,12 @@ def main() -> None:
         application = make_app(options, name)
 
         def announce(port: int) -> None:
-            print(f"The example {name} is at http://localhost:{port}/example\nCtrl+C stops it.", flush=True)
+            where = f"http://localhost:{port}"
+            if name in PAGES:
+                print(f"The example {name} is at {where}/example", flush=True)
+            else:
+                print(f"Now type: node examples/.build/{name}.mjs {where}", flush=True)
+            print("Ctrl+C stops it.", flush=True)
 
         asyncio.run(processes.serve(application, announce))
     except SettingsError as error:
