@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,15 +24,25 @@ from tornado.web import RequestHandler, _HandlerDelegate
 
 import processes
 import settings as configuration
-from accounts import ARGON2ID, Argon2Parameters, PasswordHasher, Users
+from accounts import ARGON2ID, Argon2Parameters, Mailer, PasswordHasher, Users
 from handlers.access_log import log_request
+from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
 from handlers.headers import default_headers
 from handlers.live import LiveConnections
+from handlers.mails import Mails, make_mailer
 from handlers.pages import NotFoundHandler
 from handlers.routes import AccessUnsaid, check_access, describe, routes
 from handlers.transfer import CookieJar
-from sessions import Clock, SessionConfig, Sessions, StoreUnavailableError, SystemClock
+from sessions import (
+    ClaimValidator,
+    Clock,
+    SessionClaim,
+    SessionConfig,
+    Sessions,
+    StoreUnavailableError,
+    SystemClock,
+)
 from sessions.store import Connection, Database
 from sessions.store.sqlite import SqliteDatabase
 from settings import Settings, SettingsError
@@ -54,6 +65,8 @@ class Application(TornadoApplication):
         options: the Settings it was made from (Tornado's own dictionary is `settings`).
         sessions: the session engine.
         accounts: the users.
+        account_claims: what sessions know of accounts.
+        mails: what writes and sends mails; `mailer` hands them over, None: as the settings say.
     """
 
     def __init__(
@@ -62,6 +75,9 @@ class Application(TornadoApplication):
         *,
         clock: Clock | None = None,
         password_parameters: Argon2Parameters = ARGON2ID,
+        mailer: Mailer | None = None,
+        claims: Sequence[SessionClaim[Any]] = (),
+        global_claim_validators: Sequence[ClaimValidator] = (),
         **engine_options: Any,
     ) -> None:
         clock = clock or SystemClock()
@@ -76,13 +92,28 @@ class Application(TornadoApplication):
         self.hasher = PasswordHasher(
             options.password_hash_workers, options.password_hash_queue, password_parameters
         )
-        self.sessions = Sessions(self.database, session_config(options), clock=clock, **engine_options)
         self.accounts = Users(
             self.database,
             self.hasher,
             clock=clock,
             password_min_length=options.password_min_length,
             site_name=options.site_name,
+            password_reset_lifetime_s=options.password_reset_lifetime_s,
+        )
+        self.account_claims = AccountClaims(self.accounts, options)
+        self.sessions = Sessions(
+            self.database,
+            session_config(options),
+            clock=clock,
+            claims=[*self.account_claims.in_new_sessions, *claims],
+            global_claim_validators=[*self.account_claims.validators, *global_claim_validators],
+            **engine_options,
+        )
+        self.mails = Mails(
+            HERE / "templates" / "mail",
+            mailer or make_mailer(options),
+            site_name=options.site_name,
+            link_base=site_origin(options) + options.mail_link_base_path,
         )
         self.live = LiveConnections(self.sessions)
         self.metrics = self._metrics()
@@ -154,6 +185,7 @@ class Application(TornadoApplication):
                 await self.sessions.start()
                 await self.accounts.open()
                 self.live.start()
+                self._housekeeping = asyncio.ensure_future(self.accounts.keep_house())
                 if self.metrics is not None:
                     self._lag_watch = asyncio.ensure_future(self.metrics.watch_loop())
                 self.started = True
@@ -163,6 +195,8 @@ class Application(TornadoApplication):
         if self.started:
             self.started = False
             await self.live.stop()
+            self._housekeeping.cancel()
+            await self.mails.close()
             if self.metrics is not None:
                 self._lag_watch.cancel()
             await self.sessions.stop()
@@ -194,12 +228,16 @@ def make_app(options: Settings, **more: Any) -> Application:
     return Application(options, **more)
 
 
+def site_origin(options: Settings) -> str:
+    """What addresses of this site begin with, whatever host a request names."""
+    return options.origin or f"http://localhost:{options.port}"
+
+
 def session_config(options: Settings) -> SessionConfig:
     """What the engine needs of the settings."""
-    origin = options.origin or f"http://localhost:{options.port}"
     return SessionConfig(
         secret=configuration.load_or_create_secret(options),
-        issuer=origin + options.api_base_path,
+        issuer=site_origin(options) + options.api_base_path,
         access_token_lifetime_s=options.access_token_lifetime_s,
         access_token_jitter=options.access_token_jitter_percent / 100,
         refresh_token_lifetime_s=options.refresh_token_lifetime_s,

@@ -14,13 +14,14 @@ from accounts.errors import (
 )
 from accounts.mail import Mail, Mailbox, Mailer, MailError, NoMailer, SmtpMailer
 from accounts.one_time_tokens import OneTimeToken
-from accounts.password_rule import check_password
+from accounts.password_rule import FIELD_MISSING, check_password
 from accounts.passwords import ARGON2ID, Argon2Parameters, PasswordHasher, Verdict
 from accounts.users import EMAIL_TAKEN, USER_TABLES, User, Users
 
 __all__ = [
     "ARGON2ID",
     "EMAIL_TAKEN",
+    "FIELD_MISSING",
     "USER_TABLES",
     "AccountError",
     "Argon2Parameters",

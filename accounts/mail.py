@@ -126,9 +126,18 @@ class Mailbox:
 
     def __init__(self, size: int = MAILBOX_SIZE) -> None:
         self.mails: deque[Mail] = deque(maxlen=size)
+        self._received = 0
 
     async def send(self, mail: Mail) -> None:
+        self._received += 1
         self.mails.appendleft(mail)
+
+    def numbered(self) -> list[tuple[int, Mail]]:
+        """Each mail with its number, which stays its own: the first was 1."""
+        return [(self._received - index, mail) for index, mail in enumerate(self.mails)]
+
+    def find(self, number: int) -> Mail | None:
+        return dict(self.numbered()).get(number)
 
 
 class NoMailer:

@@ -48,6 +48,11 @@ class LoginHandler(CredentialsHandler):
     public = "people sign in here"
     template = "account/login.html"
 
+    async def get(self) -> None:
+        if self.get_query_argument("after", "") == "new-password":
+            self.template = "account/login_after_reset.html"
+        await super().get()
+
     async def find_user(self, email: str, password: str) -> User:
         return await self.app.accounts.sign_in(email, password)
 
@@ -59,7 +64,10 @@ class SignUpHandler(CredentialsHandler):
     template = "account/signup.html"
 
     async def find_user(self, email: str, password: str) -> User:
-        return await self.app.accounts.sign_up(email, password)
+        user = await self.app.accounts.sign_up(email, password)
+        if self.app.options.email_verification != "off":
+            self.app.mails.post_link(await self.app.accounts.create_email_verification(user.user_id))
+        return user
 
 
 class SignOutHandler(BaseHandler):

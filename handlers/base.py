@@ -197,6 +197,7 @@ class BaseHandler(RequestHandler):
             handle = await sessions.handle_of(token) if token else None
             if handle is not None:
                 await sessions.revoke_session(handle, reason="signed in again")
+        await self.app.account_claims.catch_up(session)
         self.session, self.arrived_by = session, method
         return session
 
@@ -332,6 +333,8 @@ class BaseHandler(RequestHandler):
 
     def answer_json(self, error: SessionError) -> None:
         """401 as SuperTokens' clients expect it: they refresh, then repeat the request."""
+        if self.speaks_json and isinstance(error, UnauthorisedError) and error.clear_tokens:
+            self.transfer.clear()
         self.finish({"message": error.message})
 
     def answer_speculation(self) -> None:
@@ -401,10 +404,13 @@ class BaseHandler(RequestHandler):
 
     def answer_invalid_claims(self, error: InvalidClaimsError) -> None:
         """403: signed in, but not allowed to be here. A page may say more, or lead somewhere else."""
-        if self.wants_page():
-            self.render("forbidden.html", claims=[item["id"] for item in error.payload])
-        else:
+        claims = [item["id"] for item in error.payload]
+        if not self.wants_page():
             self.finish({"message": error.message, "claimValidationErrors": error.payload})
+        elif self.app.account_claims.email_verified.key in claims:
+            self.render("account/verify_email_needed.html", sent=False, continue_at=self._this_address())
+        else:
+            self.render("forbidden.html", claims=claims)
 
     def answer_later(self, retry_after_s: int) -> None:
         self.set_header("Retry-After", str(retry_after_s))
@@ -449,8 +455,3 @@ class ProtectedAPIHandler(ProtectedHandler):
     """JSON for callers who are signed in. SuperTokens' clients act on its 401 and 403 by themselves."""
 
     speaks_json = True
-
-    def answer_json(self, error: SessionError) -> None:
-        if isinstance(error, UnauthorisedError) and error.clear_tokens:
-            self.transfer.clear()
-        super().answer_json(error)

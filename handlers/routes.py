@@ -13,8 +13,9 @@ from typing import Any
 
 from tornado.routing import URLSpec
 
-from handlers import account, auth_api, live, operations, pages
-from handlers.base import ProtectedHandler
+from handlers import account, auth_api, dev_mail, email_api, live, operations, pages, recovery
+from handlers.base import BaseHandler, ProtectedHandler
+from sessions.engine import DEFAULT_TENANT
 from settings import Settings
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -22,12 +23,15 @@ STATIC = Path(__file__).parent.parent / "static"
 
 def routes(settings: Settings) -> list[URLSpec]:
     base = settings.api_base_path
-    return [
+    table = [
         # For everybody
         URLSpec(r"/", pages.HomeHandler, name="home"),
         URLSpec(r"/login", account.LoginHandler, name="login"),
         URLSpec(r"/signup", account.SignUpHandler, name="signup"),
         URLSpec(r"/signout", account.SignOutHandler, name="signout"),
+        URLSpec(r"/forgot-password", recovery.ForgotPasswordHandler, name="forgot_password"),
+        URLSpec(r"/reset-password", recovery.ResetPasswordHandler, name="reset_password"),
+        URLSpec(r"/verify-email", recovery.VerifyEmailHandler, name="verify_email"),
         URLSpec(r"/refresh-session", pages.RefreshPageHandler, name="refresh_session"),
         URLSpec(r"/refresh-session/stopped", pages.RefreshStoppedHandler),
         URLSpec(r"/static/(.*)", pages.StaticHandler, {"path": STATIC}, name="static"),
@@ -35,17 +39,40 @@ def routes(settings: Settings) -> list[URLSpec]:
         URLSpec(r"/readyz", operations.ReadyHandler),
         URLSpec(r"/metrics", operations.MetricsHandler),
         # For frontend SDKs, whoever they work for
-        URLSpec(base + r"/signup/?", auth_api.SignUpAPIHandler),
-        URLSpec(base + r"/signin/?", auth_api.SignInAPIHandler),
+        *with_tenant(base, r"/signup/?", auth_api.SignUpAPIHandler),
+        *with_tenant(base, r"/signin/?", auth_api.SignInAPIHandler),
+        *with_tenant(base, r"/emailpassword/email/exists/?", email_api.EmailExistsHandler),
+        *with_tenant(base, r"/signup/email/exists/?", email_api.EmailExistsHandler),
+        *with_tenant(base, r"/user/password/reset/token/?", email_api.PasswordResetTokenHandler),
+        *with_tenant(base, r"/user/password/reset/?", email_api.PasswordResetHandler),
+        *with_tenant(base, r"/user/email/verify/token/?", email_api.EmailVerificationTokenHandler),
+        *with_tenant(base, r"/user/email/verify/?", email_api.EmailVerificationHandler),
+        *with_tenant(base, r"/loginmethods/?", auth_api.LoginMethodsHandler),
         URLSpec(base + r"/session/refresh/?", auth_api.RefreshHandler),
         URLSpec(base + r"/session/refresh/return", auth_api.RefreshReturnHandler),
-        URLSpec(base + r"/jwt/jwks.json", auth_api.JWKSHandler),
+        URLSpec(base + r"/jwt/jwks\.json/?", auth_api.JWKSHandler),
+        URLSpec(base + r"/\.well-known/openid-configuration/?", auth_api.DiscoveryHandler),
         # For people who are signed in: yours go here
         URLSpec(r"/dashboard", pages.DashboardHandler, name="dashboard"),
+        URLSpec(r"/verify-email/send", recovery.VerificationMailHandler),
         # For scripts and apps of people who are signed in
         URLSpec(r"/ws/session", live.SessionSocketHandler, name="session_socket"),
         URLSpec(base + r"/signout/?", auth_api.SignOutAPIHandler),
     ]
+    if settings.debug:
+        table += [
+            URLSpec(r"/dev/mail", dev_mail.MailboxHandler, name="mailbox"),
+            URLSpec(r"/dev/mail/([0-9]{1,9})(/html)?", dev_mail.MailHandler),
+        ]
+    return table
+
+
+def with_tenant(base: str, path: str, handler: type[BaseHandler]) -> list[URLSpec]:
+    """An endpoint's two addresses: clients may name the tenant in it.
+
+    There is one tenant; an address that names any other is as unknown as any other address (404).
+    """
+    return [URLSpec(base + path, handler), URLSpec(f"{base}/{DEFAULT_TENANT}{path}", handler)]
 
 
 class AccessUnsaid(Exception):

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""The mails that did not leave: a mailbox for development. Its routes are there with `debug` on only."""
+
+from __future__ import annotations
+
+from tornado.web import HTTPError
+
+from accounts import Mailbox
+from handlers.base import BaseHandler
+
+
+class DevMailHandler(BaseHandler):
+    """What the pages of the mailbox share."""
+
+    public = "in development everybody is the developer"
+
+    def mailbox(self) -> Mailbox:
+        mailer = self.app.mails.mailer
+        if not isinstance(mailer, Mailbox):
+            raise HTTPError(404)  # mails leave by SMTP
+        return mailer
+
+
+class MailboxHandler(DevMailHandler):
+    """GET /dev/mail: the last mails, newest first."""
+
+    async def get(self) -> None:
+        self.render("dev/mailbox.html", mails=self.mailbox().numbered())
+
+
+class MailHandler(DevMailHandler):
+    """GET /dev/mail/7: one mail as text. GET /dev/mail/7/html: as HTML."""
+
+    async def get(self, number: str, html: str | None) -> None:
+        mail = self.mailbox().find(int(number))
+        if mail is None:
+            raise HTTPError(404)
+        if html:
+            self.finish(mail.html)
+        else:
+            self.render("dev/mail.html", mail=mail, number=number)
