@@ -89,4 +89,4 @@ class SignOutHandler(BaseHandler):
         self.session = None
         self.transfer.clear()
         self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
-        self.see_other("/")
+        self.see_other(self.redirect_back("/"))
