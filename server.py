@@ -196,7 +196,7 @@ class Application(TornadoApplication):
             self.started = False
             await self.live.stop()
             self._housekeeping.cancel()
-            await self.mails.close()
+            await self.mails.finish()
             if self.metrics is not None:
                 self._lag_watch.cancel()
             await self.sessions.stop()

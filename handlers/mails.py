@@ -75,7 +75,7 @@ class Mails:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def close(self) -> None:
+    async def finish(self) -> None:
         """Let the mails go that wait, but for those that take too long."""
         if not self._tasks:
             return

@@ -121,7 +121,8 @@ def test_the_samples_have_no_check_of_their_own() -> None:
 async def test_safe_methods_change_nothing(
     client: Client, app: Application, path: str, handler: type[RequestHandler]
 ) -> None:
-    """Whatever a header or the query says."""
+    """Whatever a header or the query says. One brings a new access token for the same session, as FDI wants."""
+    renews = path.endswith("/user/email/verify")
     await client.sign_up()
     before = client.cookies
     query = urlencode({**FIELDS, "_method": "POST"})
@@ -129,8 +130,8 @@ async def test_safe_methods_change_nothing(
     for method in ("GET", "HEAD", "OPTIONS"):
         response = await client.request(method, f"{path}?{query}", headers={**NAVIGATE, **override})
         assert response.code < 500
-        assert set_cookies(response) == {}
-    assert client.cookies == before
+        assert renews or set_cookies(response) == {}
+    assert renews or client.cookies == before
     assert [user.email for user in await app.accounts.list()] == ["ann@example.com"]
     assert await app.sessions.get_all_session_handles_for_user(client.user_id) == [client.session_handle]
 
