@@ -38,7 +38,9 @@ from sessions.store.session_store import SessionStore, StoredKey
 log = logging.getLogger("stormcellar.sessions")
 
 RELOAD_COOLDOWN_S = 1.0
-CLOCK_MARGIN_S = 60.0
+# Beyond the last token's end, because a clock may be set forward and back again meanwhile, which would bring
+# tokens back to life that nobody remembers to be revoked.
+CLOCK_MARGIN_S = 900.0
 
 
 def generate_private_key() -> rsa.RSAPrivateKey:

@@ -16,6 +16,7 @@ from sessions import (
     UnauthorisedError,
 )
 from sessions import feed as feed_module
+from sessions.keys import CLOCK_MARGIN_S
 from sessions.store import Connection
 from sessions.store.session_store import FeedEntry
 from tests.sessions.helpers import (
@@ -379,7 +380,7 @@ def test_a_revocation_is_remembered_until_the_last_token_has_expired(tmp_path: P
             await engine.maintain()
         with pytest.raises(TryRefreshTokenError):
             await engine.get_session(session.new_tokens.access_token)
-        clock.advance(61)
+        clock.advance(CLOCK_MARGIN_S + 1)
         await engine.maintain()
         assert not engine.feed.revoked
 
