@@ -113,7 +113,7 @@ class Application(TornadoApplication):
             HERE / "templates" / "mail",
             mailer or make_mailer(options),
             site_name=options.site_name,
-            link_base=site_origin(options) + options.mail_link_base_path,
+            link_base=mail_link_base(options),
         )
         self.live = LiveConnections(self.sessions)
         self.metrics = self._metrics()
@@ -231,6 +231,12 @@ def make_app(options: Settings, **more: Any) -> Application:
 def site_origin(options: Settings) -> str:
     """What addresses of this site begin with, whatever host a request names."""
     return options.origin or f"http://localhost:{options.port}"
+
+
+def mail_link_base(options: Settings) -> str:
+    """The kit's own pages behind mailed links are here, those of another UI on the website."""
+    path = options.mail_link_base_path
+    return ((path and options.website_domain) or site_origin(options)) + path
 
 
 def session_config(options: Settings) -> SessionConfig:

@@ -676,7 +676,8 @@ class Settings:
         unit="-",
         check=_check_api_base_path,
         effect="The path before /reset-password and /verify-email in mailed links. Empty: the kit's own "
-        "pages. /auth: where SuperTokens' pre-built UI has its pages by default.",
+        "pages. /auth: where SuperTokens' pre-built UI has its pages by default, on website_domain if that "
+        "is set.",
         danger="If no page is there, the links lead nowhere.",
     )
     email_verification: Literal["off", "optional", "required"] = setting(

@@ -100,7 +100,7 @@ class VerifyEmailHandler(MailedLinkHandler):
         if self.token():
             self._show_button({})
         elif self.session is None:
-            self.see_other("/login", redirectBack="/verify-email")
+            self.redirect(self.with_return(self.app.addresses.sign_in, "/verify-email"), status=303)
         else:
             user = await self.app.accounts.get(self.session.user_id)
             if user is not None and user.email_verified:
