@@ -5,7 +5,7 @@
 QUICK := not browser and not npm and not postgres and not faults
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults example format docs clean
+.PHONY: help run test check faults bench example format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,10 @@ faults: ## only the tests that kill, cut and fill on purpose
 	@tools/setup tests
 	@exec .venv/bin/python -m pytest -m faults $(ARGS)
 
+bench: ## measure what a protected page costs, beside the alternatives
+	@tools/setup kit
+	@exec .venv/bin/python benchmarks/run.py $(ARGS)
+
 example: ## run one of the examples: make example NAME=plain_page
 	@tools/setup examples
 	@exec .venv/bin/python examples/run.py "$(NAME)" $(ARGS)
@@ -46,5 +50,5 @@ docs: ## write docs/settings.md anew from settings.py
 	mv docs/settings.md.new docs/settings.md
 
 clean: ## remove what can be made again; var/ with its secrets and data stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules examples/.build
+	rm -rf .venv .venv-interop .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules examples/.build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

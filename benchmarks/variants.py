@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""One page of about 2 KB, behind each way to know who is looking at it.
+
+`python benchmarks/variants.py NAME` serves one of them on a free loopback port; it prints the port, and
+the Cookie header to send. All run with production settings, one process, on the event loop they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import jwt  # noqa: E402
+from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: E402
+from tornado.httpserver import HTTPServer  # noqa: E402
+from tornado.netutil import bind_sockets  # noqa: E402
+from tornado.web import Application, RequestHandler, authenticated  # noqa: E402
+
+import server  # noqa: E402
+from handlers.base import ProtectedHandler  # noqa: E402
+from settings import Settings  # noqa: E402
+
+TEMPLATES = str(HERE / "templates")
+USER_ID = "6a0c63a5-3c5b-4d0e-9f8e-2f3f6f4d7a11"
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+Made = tuple[Application, str]
+"""An application, and the Cookie header that opens its page."""
+
+
+class BareHandler(RequestHandler):
+    """Tornado's defaults and a constant: what a page costs that knows nobody."""
+
+    def get(self) -> None:
+        self.render("page.html", user_id=USER_ID)
+
+
+def bare() -> Made:
+    return Application([("/page", BareHandler)], template_path=TEMPLATES), ""
+
+
+def token() -> str:
+    now = int(time.time())
+    payload = {"sub": USER_ID, "iat": now, "exp": now + 3600, "sessionHandle": USER_ID}
+    return jwt.encode(payload, KEY, algorithm="RS256", headers={"kid": "d-1"})
+
+
+class DecodeHandler(RequestHandler):
+    """get_cookie and jwt.decode on each request."""
+
+    def get(self) -> None:
+        payload = jwt.decode(self.get_cookie("sAccessToken", ""), KEY.public_key(), algorithms=["RS256"])
+        self.render("page.html", user_id=payload["sub"])
+
+
+def decode_each_time() -> Made:
+    return Application([("/page", DecodeHandler)], template_path=TEMPLATES), f"sAccessToken={token()}"
+
+
+class RememberHandler(RequestHandler):
+    """The same, with verified tokens remembered."""
+
+    remembered: dict[str, dict[str, Any]] = {}
+
+    def get(self) -> None:
+        text = self.get_cookie("sAccessToken", "")
+        payload = self.remembered.get(text)
+        if payload is None:
+            payload = jwt.decode(text, KEY.public_key(), algorithms=["RS256"])
+            self.remembered[text] = payload
+        if payload["exp"] < time.time():
+            raise ValueError("expired")
+        self.render("page.html", user_id=payload["sub"])
+
+
+def remember() -> Made:
+    return Application([("/page", RememberHandler)], template_path=TEMPLATES), f"sAccessToken={token()}"
+
+
+class SignedCookieHandler(RequestHandler):
+    """Tornado's own: get_signed_cookie and @authenticated. Nothing can be revoked."""
+
+    def get_current_user(self) -> str:
+        return (self.get_signed_cookie("user") or b"").decode()
+
+    @authenticated
+    def get(self) -> None:
+        self.render("page.html", user_id=self.current_user)
+
+
+def signed_cookie() -> Made:
+    from tornado.web import create_signed_value
+
+    secret = "benchmarks only"
+    cookie = create_signed_value(secret, "user", USER_ID).decode()
+    routes = [("/page", SignedCookieHandler)]
+    return Application(routes, template_path=TEMPLATES, cookie_secret=secret), f'user="{cookie}"'
+
+
+class KitHandler(ProtectedHandler):
+    """The kit's, with everything on."""
+
+    def get_template_path(self) -> str:
+        return TEMPLATES
+
+    async def get(self) -> None:
+        self.render("page.html", user_id=self.session.user_id)
+
+
+async def kit() -> Made:
+    application = server.make_app(Settings(data_dir=Path(tempfile.mkdtemp())))
+    application.add_handlers(".*", [("/page", KitHandler)])
+    await application.start()
+    session = await application.sessions.create_new_session(USER_ID)
+    assert session.new_tokens is not None
+    tokens = session.new_tokens
+    cookie = f"sAccessToken={tokens.access_token}; sRefreshMarker=1; sFrontToken={tokens.front_token}"
+    return application, f"{cookie}; st-last-access-token-update={int(time.time() * 1000)}"
+
+
+VARIANTS: dict[str, Callable[[], Any]] = {
+    "bare": bare,
+    "decode_each_time": decode_each_time,
+    "remember": remember,
+    "signed_cookie": signed_cookie,
+    "kit": kit,
+}
+
+
+async def serve(name: str) -> None:
+    made = VARIANTS[name]()
+    application, cookie = await made if asyncio.iscoroutine(made) else made
+    sockets = bind_sockets(0, "127.0.0.1")
+    HTTPServer(application).add_sockets(sockets)
+    print(json.dumps({"port": sockets[0].getsockname()[1], "cookie": cookie}), flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    # Tornado's access log and the kit's, both into a file, as a service manager would have it.
+    logging.basicConfig(level=logging.INFO, stream=open(os.devnull, "w"))  # noqa: SIM115
+    asyncio.run(serve(sys.argv[1]))
