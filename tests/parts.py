@@ -97,6 +97,14 @@ def require_npm_package(name: str, where: str = "tests/npm") -> Path:
     return folder
 
 
+def require_supertokens_python() -> Path:
+    """The interpreter of the environment that tests/interop/requirements.txt is installed in."""
+    python = ROOT / ".venv-interop" / "bin" / "python"
+    if not (ROOT / ".venv-interop" / "requirements.txt").exists():
+        _do_without("supertokens-python is not in .venv-interop; `make test` installs it")
+    return python
+
+
 def axe_source() -> str:
     """The text of axe-core, which finds what keeps people from using a page (WCAG rules)."""
     return (require_npm_package("axe-core") / "axe.min.js").read_text(encoding="utf-8")
