@@ -285,6 +285,7 @@ class DiscoveryHandler(APIHandler):
 
     async def get(self) -> None:
         issuer = self.app.sessions.config.issuer
+        self.set_header("Access-Control-Allow-Origin", "*")
         self.finish(
             {
                 "issuer": issuer,

@@ -33,6 +33,13 @@ def is_htmx(request: HTTPServerRequest) -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
+def comes_from_client(request: HTTPServerRequest) -> bool:
+    """Whether one of SuperTokens' clients calls, or another program that speaks JSON; no form does."""
+    return _content_type(request) == "application/json" or any(
+        name in request.headers for name in SDK_HEADERS
+    )
+
+
 def is_speculative(request: HTTPServerRequest) -> bool:
     """Whether a browser fetches this ahead of time, perhaps never to show it (prefetch, prerender)."""
     purposes = (request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
@@ -56,9 +63,12 @@ def is_same_site(request: HTTPServerRequest, own_origin: str, trusted_origins: C
         return False
     if headers.get("Authorization", "").startswith("Bearer "):
         return True
-    content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    harmless_body = content_type == "application/json" or not request.body
+    harmless_body = _content_type(request) == "application/json" or not request.body
     return harmless_body and any(name in headers for name in SDK_HEADERS)
+
+
+def _content_type(request: HTTPServerRequest) -> str:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 def cors_headers(asked: str) -> list[str]:

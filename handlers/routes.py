@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tornado.routing import URLSpec
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import PathMatches, URLSpec
 
 from handlers import account, auth_api, dev_mail, email_api, live, operations, pages, recovery
 from handlers.base import BaseHandler, ProtectedHandler
+from handlers.caller import comes_from_client
 from sessions.engine import DEFAULT_TENANT
 from settings import Settings
 
@@ -48,17 +50,22 @@ def routes(settings: Settings) -> list[URLSpec]:
         *with_tenant(base, r"/user/email/verify/token/?", email_api.EmailVerificationTokenHandler),
         *with_tenant(base, r"/user/email/verify/?", email_api.EmailVerificationHandler),
         *with_tenant(base, r"/loginmethods/?", auth_api.LoginMethodsHandler),
-        URLSpec(base + r"/session/refresh/?", auth_api.RefreshHandler),
+        *with_tenant(base, r"/session/refresh/?", auth_api.RefreshHandler),
         URLSpec(base + r"/session/refresh/return", auth_api.RefreshReturnHandler),
-        URLSpec(base + r"/jwt/jwks\.json/?", auth_api.JWKSHandler),
-        URLSpec(base + r"/\.well-known/openid-configuration/?", auth_api.DiscoveryHandler),
+        *with_tenant(base, r"/jwt/jwks\.json/?", auth_api.JWKSHandler),
+        *with_tenant(base, r"/\.well-known/openid-configuration/?", auth_api.DiscoveryHandler),
         # For people who are signed in: yours go here
         URLSpec(r"/dashboard", pages.DashboardHandler, name="dashboard"),
         URLSpec(r"/verify-email/send", recovery.VerificationMailHandler),
         # For scripts and apps of people who are signed in
         URLSpec(r"/ws/session", live.SessionSocketHandler, name="session_socket"),
-        URLSpec(base + r"/signout/?", auth_api.SignOutAPIHandler),
+        *with_tenant(base, r"/signout/?", auth_api.SignOutAPIHandler),
     ]
+    if not base:  # pages have these two addresses as well, so who calls decides
+        table[:0] = [
+            ClientSpec(r"/signup", auth_api.SignUpAPIHandler),
+            ClientSpec(r"/signout", auth_api.SignOutAPIHandler),
+        ]
     if settings.debug:
         table += [
             URLSpec(r"/dev/mail", dev_mail.MailboxHandler, name="mailbox"),
@@ -73,6 +80,19 @@ def with_tenant(base: str, path: str, handler: type[BaseHandler]) -> list[URLSpe
     There is one tenant; an address that names any other is as unknown as any other address (404).
     """
     return [URLSpec(base + path, handler), URLSpec(f"{base}/{DEFAULT_TENANT}{path}", handler)]
+
+
+class ClientSpec(URLSpec):
+    """A route for SuperTokens' clients only; to everybody else the next one is open that fits."""
+
+    def __init__(self, pattern: str, handler: type[BaseHandler]) -> None:
+        super().__init__(pattern, handler)
+        self.matcher = ClientMatches(pattern)
+
+
+class ClientMatches(PathMatches):
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        return super().match(request) if comes_from_client(request) else None
 
 
 class AccessUnsaid(Exception):
