@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Users on a fresh SQLite file, with the cheapest Argon2 parameters there are."""
+"""Users on a fresh database, with the cheapest Argon2 parameters there are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accounts import Argon2Parameters, PasswordHasher, Users
-from sessions.store.sqlite import SqliteDatabase
-from tests.support import FakeClock
+from tests.support import FakeClock, database_at
 
 CHEAPEST = Argon2Parameters(memory_kib=8, passes=1, lanes=1)
 DEARER = Argon2Parameters(memory_kib=64, passes=2, lanes=1)
@@ -22,10 +21,10 @@ OTHER_PASSWORD = "green saucer flute"
 
 @asynccontextmanager
 async def running_users(
-    path: Path, *, parameters: Argon2Parameters = CHEAPEST, queue: int = 100, **options: Any
+    place: Path | str, *, parameters: Argon2Parameters = CHEAPEST, queue: int = 100, **options: Any
 ) -> AsyncIterator[Users]:
-    """Users in the SQLite file `path`, opened, and closed at the end. `options` go to Users."""
-    database = SqliteDatabase(path)
+    """Users in the database at `place`, opened, and closed at the end. `options` go to Users."""
+    database = database_at(place)
     await database.open()
     hasher = PasswordHasher(2, queue, parameters)
     try:

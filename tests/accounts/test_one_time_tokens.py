@@ -35,9 +35,9 @@ HOUR_S, DAY_S = 3600, 86400
 Story = Callable[[Users], Awaitable[None]]
 
 
-def run(tmp_path: Path, story: Story, **options: Any) -> None:
+def run(place: Path | str, story: Story, **options: Any) -> None:
     async def tell() -> None:
-        async with running_users(tmp_path / "db", **options) as users:
+        async with running_users(place, **options) as users:
             await story(users)
 
     asyncio.run(tell())
@@ -67,7 +67,7 @@ async def stored_tokens(users: Users) -> list[tuple[Any, ...]]:
 
 
 class TestAToken:
-    def test_has_at_least_128_bits_that_nobody_can_guess(self, tmp_path: Path) -> None:
+    def test_has_at_least_128_bits_that_nobody_can_guess(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             tokens = {await reset_token(users) for _ in range(50)}
@@ -76,7 +76,7 @@ class TestAToken:
                 assert re.fullmatch(r"[A-Za-z0-9_-]+", token)
                 assert len(base64.urlsafe_b64decode(token + "=")) == TOKEN_BYTES >= 16
 
-        run(tmp_path, story)
+        run(place, story)
 
     def test_is_in_the_database_as_a_hash_only(self, tmp_path: Path) -> None:
         texts: list[str] = []
@@ -95,7 +95,7 @@ class TestAToken:
                     assert text.encode() not in content
                     assert base64.urlsafe_b64decode(text + "=") not in content
 
-        run(tmp_path, story)
+        run(tmp_path / "db", story)
         check_files()
 
     def test_shows_neither_itself_nor_the_address_when_printed(self) -> None:
@@ -103,7 +103,7 @@ class TestAToken:
         assert "the-token" not in f"{token} {token!r}"
         assert EMAIL not in f"{token} {token!r}"
 
-    def test_never_gets_into_the_log(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_never_gets_into_the_log(self, place: Path | str, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         texts: list[str] = []
 
@@ -114,20 +114,20 @@ class TestAToken:
             await users.reset_password(texts[0], OTHER_PASSWORD)
             await opens_nothing(users.reset_password(texts[0], OTHER_PASSWORD))
 
-        run(tmp_path, story)
+        run(place, story)
         assert all(text not in caplog.text for text in (*texts, EMAIL))
 
     @pytest.mark.parametrize("text", ["", "x", "\0", "\ud800", "ä" * 100, "A" * 100_000, "' OR 1=1 --"])
-    def test_may_be_any_text_at_all(self, tmp_path: Path, text: str) -> None:
+    def test_may_be_any_text_at_all(self, place: Path | str, text: str) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             await reset_token(users)
             await opens_nothing(users.reset_password(text, OTHER_PASSWORD))
             await opens_nothing(users.verify_email(text))
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_outlives_a_restart_of_the_server(self, tmp_path: Path) -> None:
+    def test_outlives_a_restart_of_the_server(self, place: Path | str) -> None:
         texts: list[str] = []
 
         async def first(users: Users) -> None:
@@ -137,12 +137,12 @@ class TestAToken:
         async def second(users: Users) -> None:
             await users.reset_password(texts[0], OTHER_PASSWORD)
 
-        run(tmp_path, first)
-        run(tmp_path, second)
+        run(place, first)
+        run(place, second)
 
 
 class TestAForgottenPassword:
-    def test_is_replaced_by_the_one_who_has_the_token(self, tmp_path: Path) -> None:
+    def test_is_replaced_by_the_one_who_has_the_token(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             token = await users.create_password_reset(" ANN@example.com ")
@@ -153,18 +153,18 @@ class TestAForgottenPassword:
             with pytest.raises(WrongCredentialsError):
                 await users.sign_in(EMAIL, PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_reset_proves_the_address(self, tmp_path: Path) -> None:
+    def test_reset_proves_the_address(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             assert not await users.is_email_verified(user.user_id, EMAIL)
             assert (await users.reset_password(await reset_token(users), OTHER_PASSWORD)).email_verified
             assert await users.is_email_verified(user.user_id, EMAIL)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_an_unknown_address_gets_no_token_and_costs_the_same_work(self, tmp_path: Path) -> None:
+    def test_an_unknown_address_gets_no_token_and_costs_the_same_work(self, place: Path | str) -> None:
         """One look-up and one write of one row, be there an account or not."""
 
         async def story(users: Users) -> None:
@@ -179,18 +179,18 @@ class TestAForgottenPassword:
                 len(str(value)) for value in nobodys if value != nobodys[2]
             ]
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_an_invalid_address_is_named_as_such(self, tmp_path: Path) -> None:
+    def test_an_invalid_address_is_named_as_such(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             for email, message in [("ann", "Email is invalid"), (" ", "Field is not optional")]:
                 with pytest.raises(FieldErrors) as refused:
                     await users.create_password_reset(email)
                 assert refused.value.errors == {"email": message}
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_weak_password_is_refused_and_the_token_stays_good(self, tmp_path: Path) -> None:
+    def test_a_weak_password_is_refused_and_the_token_stays_good(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             token = await reset_token(users)
@@ -200,17 +200,17 @@ class TestAForgottenPassword:
                 assert set(refused.value.errors) == {"password"}
             await users.reset_password(token, OTHER_PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_weak_password_is_named_before_a_token_that_opens_nothing(self, tmp_path: Path) -> None:
+    def test_a_weak_password_is_named_before_a_token_that_opens_nothing(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             with pytest.raises(FieldErrors):
                 await users.reset_password("unknown", "short")
             await opens_nothing(users.reset_password("unknown", OTHER_PASSWORD))
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_works_once(self, tmp_path: Path) -> None:
+    def test_works_once(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             token = await reset_token(users)
@@ -218,9 +218,9 @@ class TestAForgottenPassword:
             await opens_nothing(users.reset_password(token, THIRD_PASSWORD))
             await users.sign_in(EMAIL, OTHER_PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_of_twenty_at_once_one_wins(self, tmp_path: Path) -> None:
+    def test_of_twenty_at_once_one_wins(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             token = await reset_token(users)
@@ -233,9 +233,9 @@ class TestAForgottenPassword:
             assert sum(isinstance(answer, InvalidTokenError) for answer in answers) == 19
             await users.sign_in(EMAIL, passwords[won[0]])
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_of_two_tokens_at_once_one_wins(self, tmp_path: Path) -> None:
+    def test_of_two_tokens_at_once_one_wins(self, place: Path | str) -> None:
         """Both were mailed before either was spent; the one who comes second has an outdated mail."""
 
         async def story(users: Users) -> None:
@@ -246,9 +246,9 @@ class TestAForgottenPassword:
             )
             assert sorted(type(answer).__name__ for answer in answers) == ["InvalidTokenError", "User"]
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_using_one_token_deletes_all_others_for_a_new_password(self, tmp_path: Path) -> None:
+    def test_using_one_token_deletes_all_others_for_a_new_password(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             ann = await users.sign_up(EMAIL, PASSWORD)
             await users.sign_up(BOB, PASSWORD)
@@ -260,9 +260,9 @@ class TestAForgottenPassword:
             await users.reset_password(bobs, THIRD_PASSWORD)
             await users.verify_email(to_verify)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_token_dies_with_the_password_that_it_replaces(self, tmp_path: Path) -> None:
+    def test_a_token_dies_with_the_password_that_it_replaces(self, place: Path | str) -> None:
         """Whoever remembers the password and changes it has no use for a mail from before."""
 
         async def story(users: Users) -> None:
@@ -272,9 +272,9 @@ class TestAForgottenPassword:
             await opens_nothing(users.reset_password(token, THIRD_PASSWORD))
             await users.sign_in(EMAIL, OTHER_PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_password_changed_while_the_new_one_is_hashed_wins(self, tmp_path: Path) -> None:
+    def test_a_password_changed_while_the_new_one_is_hashed_wins(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             token = await reset_token(users)
@@ -289,9 +289,9 @@ class TestAForgottenPassword:
             await opens_nothing(users.reset_password(token, THIRD_PASSWORD))
             await users.sign_in(EMAIL, OTHER_PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_token_dies_with_the_address_it_was_mailed_to(self, tmp_path: Path) -> None:
+    def test_a_token_dies_with_the_address_it_was_mailed_to(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             tokens = await reset_token(users), await verify_token(users, user)
@@ -299,9 +299,9 @@ class TestAForgottenPassword:
             await opens_nothing(users.reset_password(tokens[0], OTHER_PASSWORD))
             await opens_nothing(users.verify_email(tokens[1]))
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_token_dies_with_the_account(self, tmp_path: Path) -> None:
+    def test_a_token_dies_with_the_account(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             tokens = await reset_token(users), await verify_token(users, user)
@@ -310,11 +310,11 @@ class TestAForgottenPassword:
             await opens_nothing(users.reset_password(tokens[0], OTHER_PASSWORD))
             await opens_nothing(users.verify_email(tokens[1]))
 
-        run(tmp_path, story)
+        run(place, story)
 
     @pytest.mark.parametrize("lifetime_s", [60, 600, 3600])
     def test_a_token_works_up_to_the_end_of_its_life_and_no_longer(
-        self, tmp_path: Path, lifetime_s: int
+        self, place: Path | str, lifetime_s: int
     ) -> None:
         clock = FakeClock()
 
@@ -328,11 +328,11 @@ class TestAForgottenPassword:
             clock.advance(-1)
             await users.reset_password(in_time, OTHER_PASSWORD)
 
-        run(tmp_path, story, clock=clock, password_reset_lifetime_s=lifetime_s)
+        run(place, story, clock=clock, password_reset_lifetime_s=lifetime_s)
 
 
 class TestAnAddress:
-    def test_is_verified_by_the_one_who_has_the_token(self, tmp_path: Path) -> None:
+    def test_is_verified_by_the_one_who_has_the_token(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             token = await users.create_email_verification(user.user_id)
@@ -346,26 +346,26 @@ class TestAnAddress:
             assert not await users.is_email_verified(user.user_id, "nonsense")
             assert not await users.is_email_verified("nobody", EMAIL)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_that_is_verified_needs_no_token(self, tmp_path: Path) -> None:
+    def test_that_is_verified_needs_no_token(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             await users.verify_email(await verify_token(users, user))
             assert await users.create_email_verification(user.user_id) is None
             assert await stored_tokens(users) == []
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_of_nobody_needs_none_either(self, tmp_path: Path) -> None:
+    def test_of_nobody_needs_none_either(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             for user_id in ("nobody", "", "\0"):
                 with pytest.raises(UnknownUserError):
                     await users.create_email_verification(user_id)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_of_twenty_at_once_one_wins(self, tmp_path: Path) -> None:
+    def test_of_twenty_at_once_one_wins(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             token = await verify_token(users, user)
@@ -375,18 +375,18 @@ class TestAnAddress:
             assert sum(isinstance(answer, User) for answer in answers) == 1
             assert sum(isinstance(answer, InvalidTokenError) for answer in answers) == 19
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_new_password_leaves_its_token_good(self, tmp_path: Path) -> None:
+    def test_a_new_password_leaves_its_token_good(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             token = await verify_token(users, user)
             await users.set_password(user.user_id, OTHER_PASSWORD)
             await users.verify_email(token)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_token_lives_for_a_day(self, tmp_path: Path) -> None:
+    def test_a_token_lives_for_a_day(self, place: Path | str) -> None:
         clock = FakeClock()
 
         async def story(users: Users) -> None:
@@ -397,10 +397,10 @@ class TestAnAddress:
             clock.advance(-1)
             await users.verify_email(token)
 
-        run(tmp_path, story, clock=clock)
+        run(place, story, clock=clock)
 
 
-def test_a_token_for_one_purpose_opens_nothing_else(tmp_path: Path) -> None:
+def test_a_token_for_one_purpose_opens_nothing_else(place: Path | str) -> None:
     async def story(users: Users) -> None:
         user = await users.sign_up(EMAIL, PASSWORD)
         to_reset, to_verify = await reset_token(users), await verify_token(users, user)
@@ -409,10 +409,10 @@ def test_a_token_for_one_purpose_opens_nothing_else(tmp_path: Path) -> None:
         await users.verify_email(to_verify)
         await users.reset_password(to_reset, OTHER_PASSWORD)
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_a_token_touches_its_own_account_only(tmp_path: Path) -> None:
+def test_a_token_touches_its_own_account_only(place: Path | str) -> None:
     async def story(users: Users) -> None:
         await users.sign_up(EMAIL, PASSWORD)
         bob = await users.sign_up(BOB, PASSWORD)
@@ -420,10 +420,10 @@ def test_a_token_touches_its_own_account_only(tmp_path: Path) -> None:
         assert await users.sign_in(BOB, PASSWORD) == bob
         assert not bob.email_verified
 
-    run(tmp_path, story)
+    run(place, story)
 
 
-def test_expired_tokens_are_deleted_in_batches_and_the_others_stay(tmp_path: Path) -> None:
+def test_expired_tokens_are_deleted_in_batches_and_the_others_stay(place: Path | str) -> None:
     clock = FakeClock()
 
     async def story(users: Users) -> None:
@@ -438,10 +438,10 @@ def test_expired_tokens_are_deleted_in_batches_and_the_others_stay(tmp_path: Pat
         assert len(await stored_tokens(users)) == 1
         await users.verify_email(token)
 
-    run(tmp_path, story, clock=clock)
+    run(place, story, clock=clock)
 
 
-def test_accounts_from_before_there_were_tokens_are_brought_up_to_date(tmp_path: Path) -> None:
+def test_accounts_from_before_there_were_tokens_are_brought_up_to_date(place: Path | str) -> None:
     async def story(users: Users) -> None:
         await users.sign_up(EMAIL, PASSWORD)
 
@@ -454,7 +454,7 @@ def test_accounts_from_before_there_were_tokens_are_brought_up_to_date(tmp_path:
         await users.open()
         await users.reset_password(await reset_token(users), OTHER_PASSWORD)
 
-    run(tmp_path, story)
+    run(place, story)
 
 
 def count_work(users: Users) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Signing up and signing in, on a real SQLite file."""
+"""Signing up and signing in, on each kind of database."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from tests.accounts.parts import CHEAPEST, DEARER, EMAIL, OTHER_PASSWORD, PASSWO
 from tests.support import FakeClock
 
 
-def run(tmp_path: Path, story: Callable[[Users], Awaitable[None]], **options: Any) -> None:
+def run(place: Path | str, story: Callable[[Users], Awaitable[None]], **options: Any) -> None:
     async def tell() -> None:
-        async with running_users(tmp_path / "db", **options) as users:
+        async with running_users(place, **options) as users:
             await story(users)
 
     asyncio.run(tell())
@@ -55,7 +55,7 @@ async def stored_hash(users: Users) -> str:
 
 
 class TestSignUp:
-    def test_makes_an_account_that_can_sign_in(self, tmp_path: Path) -> None:
+    def test_makes_an_account_that_can_sign_in(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(" Ann@Example.com ", PASSWORD)
             assert uuid.UUID(user.user_id).version == 4
@@ -64,26 +64,26 @@ class TestSignUp:
             assert await users.get(user.user_id) == user
             assert await users.get_by_email("aNN@example.com ") == user
 
-        run(tmp_path, story, clock=FakeClock(1_800_000_000.25))
+        run(place, story, clock=FakeClock(1_800_000_000.25))
 
-    def test_keeps_the_account_when_the_server_starts_again(self, tmp_path: Path) -> None:
+    def test_keeps_the_account_when_the_server_starts_again(self, place: Path | str) -> None:
         async def first(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
 
         async def second(users: Users) -> None:
             assert (await users.sign_in(EMAIL, PASSWORD)).email == EMAIL
 
-        run(tmp_path, first)
-        run(tmp_path, second)
+        run(place, first)
+        run(place, second)
 
     def test_stores_no_password_in_the_clear(self, tmp_path: Path) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
 
-        run(tmp_path, story)
+        run(tmp_path / "db", story)
         assert all(PASSWORD.encode() not in file.read_bytes() for file in tmp_path.iterdir())
 
-    def test_names_a_taken_address(self, tmp_path: Path) -> None:
+    def test_names_a_taken_address(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             assert await field_errors(users.sign_up("ANN@EXAMPLE.COM", OTHER_PASSWORD)) == {
@@ -92,9 +92,9 @@ class TestSignUp:
             assert EMAIL_TAKEN == "This email already exists. Please sign in instead."
             await users.sign_in(EMAIL, PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_names_every_bad_field_at_once(self, tmp_path: Path) -> None:
+    def test_names_every_bad_field_at_once(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             invalid, missing = "Email is invalid", "Field is not optional"
             short = "Password must contain at least 8 characters"
@@ -108,15 +108,15 @@ class TestSignUp:
             }
             assert await users.list() == []
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_refuses_what_the_sites_own_list_holds(self, tmp_path: Path) -> None:
+    def test_refuses_what_the_sites_own_list_holds(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             assert "password" in await field_errors(users.sign_up(EMAIL, PASSWORD.upper()))
 
-        run(tmp_path, story, extra_common_passwords=frozenset({PASSWORD}))
+        run(place, story, extra_common_passwords=frozenset({PASSWORD}))
 
-    def test_takes_two_addresses_that_only_look_alike_for_two_people(self, tmp_path: Path) -> None:
+    def test_takes_two_addresses_that_only_look_alike_for_two_people(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             emails = ["k@example.com", "\u212a@example.com", "ü@example.com", "Ü@example.com"]
             accounts = [await users.sign_up(email, PASSWORD) for email in emails]
@@ -124,9 +124,9 @@ class TestSignUp:
             for email, user in zip(emails, accounts, strict=True):
                 assert await users.get_by_email(email) == user
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_twenty_at_once_make_one_account(self, tmp_path: Path) -> None:
+    def test_twenty_at_once_make_one_account(self, place: Path | str) -> None:
         """The unique index decides; the other nineteen are told that the address is taken."""
 
         async def story(users: Users) -> None:
@@ -140,12 +140,11 @@ class TestSignUp:
             assert refused == [{"email": EMAIL_TAKEN}] * 19
             assert await users.list() == made
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_two_applications_on_one_database_make_one_account(self, tmp_path: Path) -> None:
+    def test_two_applications_on_one_database_make_one_account(self, place: Path | str) -> None:
         async def story() -> None:
-            path = tmp_path / "db"
-            async with running_users(path) as one, running_users(path) as other:
+            async with running_users(place) as one, running_users(place) as other:
                 attempts = [users.sign_up(EMAIL, PASSWORD) for users in (one, other) * 5]
                 answers = await asyncio.gather(*attempts, return_exceptions=True)
                 assert sorted(type(answer).__name__ for answer in answers) == ["FieldErrors"] * 9 + ["User"]
@@ -155,7 +154,7 @@ class TestSignUp:
 
 class TestSignIn:
     def test_refuses_an_unknown_address_and_a_wrong_password_with_the_same_words(
-        self, tmp_path: Path
+        self, place: Path | str
     ) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
@@ -166,10 +165,10 @@ class TestSignIn:
             assert str(wrong.value) == str(unknown.value)
             assert vars(wrong.value) == vars(unknown.value) == {}
 
-        run(tmp_path, story)
+        run(place, story)
 
     def test_hashes_once_for_an_unknown_address_as_for_a_wrong_password(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, place: Path | str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         calls: list[str] = []
         verify = PasswordHasher.verify
@@ -186,9 +185,9 @@ class TestSignIn:
                     await users.sign_in(email, OTHER_PASSWORD)
             assert calls == [OTHER_PASSWORD] * 2
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_asks_for_the_syntax_but_not_for_todays_password_rule(self, tmp_path: Path) -> None:
+    def test_asks_for_the_syntax_but_not_for_todays_password_rule(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             assert await field_errors(users.sign_in("ann", "")) == {
                 "email": "Email is invalid",
@@ -200,28 +199,28 @@ class TestSignIn:
             with pytest.raises(WrongCredentialsError):
                 await users.sign_in(EMAIL, "short")
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_does_not_trim_or_fold_the_password(self, tmp_path: Path) -> None:
+    def test_does_not_trim_or_fold_the_password(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             for almost in (PASSWORD + " ", " " + PASSWORD, PASSWORD.title()):
                 with pytest.raises(WrongCredentialsError):
                     await users.sign_in(EMAIL, almost)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_user_without_a_password_cannot_sign_in_with_one(self, tmp_path: Path) -> None:
+    def test_a_user_without_a_password_cannot_sign_in_with_one(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             await users._execute("UPDATE users SET password_hash = NULL")
             with pytest.raises(WrongCredentialsError):
                 await users.sign_in(EMAIL, PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
     def test_a_password_replaced_while_it_was_being_checked_no_longer_counts(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, place: Path | str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         verify = PasswordHasher.verify
 
@@ -238,10 +237,10 @@ class TestSignIn:
             with pytest.raises(WrongCredentialsError):
                 await users.sign_in(EMAIL, PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
     def test_an_account_deleted_while_its_password_was_being_checked_is_not_signed_in(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, place: Path | str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         verify = PasswordHasher.verify
 
@@ -257,21 +256,21 @@ class TestSignIn:
             with pytest.raises(WrongCredentialsError):
                 await users.sign_in(EMAIL, PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_too_many_at_once_are_told_so(self, tmp_path: Path) -> None:
+    def test_too_many_at_once_are_told_so(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             attempts = [users.sign_in(f"ann{number}@example.com", PASSWORD) for number in range(40)]
             answers = await asyncio.gather(*attempts, return_exceptions=True)
             assert {type(answer) for answer in answers} == {WrongCredentialsError, TooBusyError}
 
-        run(tmp_path, story, parameters=ARGON2ID, queue=0)
+        run(place, story, parameters=ARGON2ID, queue=0)
 
 
 class TestRaisedParameters:
     """A password hashed at an older cost is hashed anew when it is next shown."""
 
-    def test_the_next_sign_in_stores_a_hash_of_todays_cost(self, tmp_path: Path) -> None:
+    def test_the_next_sign_in_stores_a_hash_of_todays_cost(self, place: Path | str) -> None:
         async def before(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             assert "$m=8,t=1,p=1$" in await stored_hash(users)
@@ -286,10 +285,10 @@ class TestRaisedParameters:
             await users.sign_in(EMAIL, PASSWORD)
             assert await stored_hash(users) == renewed
 
-        run(tmp_path, before, parameters=CHEAPEST)
-        run(tmp_path, after, parameters=DEARER)
+        run(place, before, parameters=CHEAPEST)
+        run(place, after, parameters=DEARER)
 
-    def test_ten_sign_ins_at_once_all_succeed(self, tmp_path: Path) -> None:
+    def test_ten_sign_ins_at_once_all_succeed(self, place: Path | str) -> None:
         async def before(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
 
@@ -298,14 +297,14 @@ class TestRaisedParameters:
             assert "$m=64,t=2,p=1$" in await stored_hash(users)
             await users.sign_in(EMAIL, PASSWORD)
 
-        run(tmp_path, before, parameters=CHEAPEST)
-        run(tmp_path, after, parameters=DEARER)
+        run(place, before, parameters=CHEAPEST)
+        run(place, after, parameters=DEARER)
 
     @pytest.mark.parametrize("trouble", [TooBusyError(3), StoreUnavailableError("disk full"), MemoryError()])
     def test_a_sign_in_succeeds_even_if_the_new_hash_cannot_be_made_or_stored(
         self,
         trouble: Exception,
-        tmp_path: Path,
+        place: Path | str,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
@@ -327,11 +326,11 @@ class TestRaisedParameters:
             assert EMAIL not in caplog.text
             assert PASSWORD not in caplog.text
 
-        run(tmp_path, before, parameters=CHEAPEST)
+        run(place, before, parameters=CHEAPEST)
         with caplog.at_level(logging.WARNING):
-            run(tmp_path, after, parameters=DEARER)
+            run(place, after, parameters=DEARER)
 
-    def test_a_password_changed_meanwhile_is_not_overwritten(self, tmp_path: Path) -> None:
+    def test_a_password_changed_meanwhile_is_not_overwritten(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             checked = await users._credentials(EMAIL)
@@ -340,11 +339,11 @@ class TestRaisedParameters:
             await users._rehash(checked, PASSWORD)
             assert await users.sign_in(EMAIL, OTHER_PASSWORD) == user
 
-        run(tmp_path, story)
+        run(place, story)
 
 
 class TestOneUser:
-    def test_set_password_replaces_the_old_one(self, tmp_path: Path) -> None:
+    def test_set_password_replaces_the_old_one(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             await users.set_password(user.user_id, OTHER_PASSWORD)
@@ -352,18 +351,18 @@ class TestOneUser:
             with pytest.raises(WrongCredentialsError):
                 await users.sign_in(EMAIL, PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_set_password_keeps_to_the_password_rule(self, tmp_path: Path) -> None:
+    def test_set_password_keeps_to_the_password_rule(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up("annabel.lee@example.com", PASSWORD)
             for bad in ("short", "password1", "annabel.lee", "Stormcellar", ""):
                 assert list(await field_errors(users.set_password(user.user_id, bad))) == ["password"]
             await users.sign_in("annabel.lee@example.com", PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
-    def test_a_deleted_user_is_gone_and_the_address_free(self, tmp_path: Path) -> None:
+    def test_a_deleted_user_is_gone_and_the_address_free(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             assert await users.delete(user.user_id) is True
@@ -375,10 +374,10 @@ class TestOneUser:
                 await users.set_password(user.user_id, OTHER_PASSWORD)
             assert (await users.sign_up(EMAIL, PASSWORD)).user_id != user.user_id
 
-        run(tmp_path, story)
+        run(place, story)
 
     @pytest.mark.parametrize("user_id", ["", "nobody", "\0", "\ud800", "x" * 100_000, "' OR 1=1 --"])
-    def test_no_text_is_a_users_id_by_accident(self, user_id: str, tmp_path: Path) -> None:
+    def test_no_text_is_a_users_id_by_accident(self, user_id: str, place: Path | str) -> None:
         async def story(users: Users) -> None:
             await users.sign_up(EMAIL, PASSWORD)
             assert await users.get(user_id) is None
@@ -387,14 +386,14 @@ class TestOneUser:
             with pytest.raises(UnknownUserError):
                 await users.set_password(user_id, OTHER_PASSWORD)
 
-        run(tmp_path, story)
+        run(place, story)
 
     def test_a_users_representation_has_no_address_in_it(self) -> None:
         assert EMAIL not in repr(User("id", EMAIL, 0))
 
 
 class TestList:
-    def test_pages_through_all_users_from_the_oldest_on(self, tmp_path: Path) -> None:
+    def test_pages_through_all_users_from_the_oldest_on(self, place: Path | str) -> None:
         """Also where several accounts were made in the same millisecond."""
         clock = FakeClock()
 
@@ -409,7 +408,7 @@ class TestList:
                 seen += page
             assert seen == sorted(made, key=lambda user: (user.created_at_ms, user.user_id))
 
-        run(tmp_path, story, clock=clock)
+        run(place, story, clock=clock)
 
 
 ANY_TEXT = st.text(st.characters(), max_size=300)
@@ -417,7 +416,7 @@ EMAIL_LIKE = st.from_regex(re.compile(r"[^@]{1,20}@[a-z\x00-\x20\ud800.-]{1,20}\
 PASSWORD_LIKE = st.sampled_from([PASSWORD, "\ud800" * 9, "nul\0nul\0nul", "x" * 1001, "x" * 1000, ""])
 
 
-def test_no_text_whatever_raises_anything_but_the_named_errors(tmp_path: Path) -> None:
+def test_no_text_whatever_raises_anything_but_the_named_errors(place: Path | str) -> None:
     """And who could sign up can sign in."""
 
     async def attempt(users: Users, email: str, password: str) -> None:
@@ -431,7 +430,7 @@ def test_no_text_whatever_raises_anything_but_the_named_errors(tmp_path: Path) -
             assert await users.delete(user.user_id)
 
     async def opened() -> tuple[Any, Users]:
-        context = running_users(tmp_path / "db")
+        context = running_users(place)
         return context, await context.__aenter__()
 
     loop = asyncio.new_event_loop()
