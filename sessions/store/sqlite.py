@@ -32,6 +32,7 @@ log = logging.getLogger("stormcellar.store")
 
 POLL_INTERVAL_S = 0.02
 BUSY_TIMEOUT_S = 5.0
+LEAST_BUSY_TIMEOUT_S = 0.2
 READER_THREADS = 2
 MAX_GROUP = 256
 
@@ -41,11 +42,12 @@ TYPES = {"blob": "BLOB", "serial_key": "INTEGER PRIMARY KEY AUTOINCREMENT", "dou
 class _Job:
     """One piece of write work and the future that waits for it."""
 
-    __slots__ = ("error", "future", "result", "work")
+    __slots__ = ("error", "future", "queued_at", "result", "work")
 
     def __init__(self, work: Callable[[Connection], Any], future: asyncio.Future[Any]) -> None:
         self.work = work
         self.future = future
+        self.queued_at = time.monotonic()
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -170,6 +172,9 @@ class SqliteDatabase:
     def _commit_group(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         try:
             with _as_unavailable():
+                # A job that queued behind another one's wait for the lock has waited too.
+                left_s = jobs[0].queued_at + BUSY_TIMEOUT_S - time.monotonic()
+                connection.execute(f"PRAGMA busy_timeout={max(left_s, LEAST_BUSY_TIMEOUT_S) * 1000:.0f}")
                 connection.execute("BEGIN IMMEDIATE")
                 for job in jobs:
                     _run(connection, job)

@@ -99,6 +99,7 @@ class Browser:
     Attributes:
         session: the handle of the session it is signed in with; empty if it is not.
         generation: of its tokens: how many refreshes were answered.
+        put_off_s: how long each answer took that only said to come again later (503).
     """
 
     def __init__(self, client: SimpleAsyncHTTPClient, history: History, route: Route, email: str) -> None:
@@ -109,6 +110,7 @@ class Browser:
         self.cookies: dict[str, str] = {}
         self.session = self.user_id = ""
         self.generation = 0
+        self.put_off_s: list[float] = []
 
     # -- what people do -----------------------------------------------------------------------------
 
@@ -215,6 +217,8 @@ class Browser:
             raise AssertionError(f"{path} of {url} hangs: {error}") from None
         if response.code == 503:
             assert response.headers["Retry-After"]
+            assert not response.headers.get_list("Set-Cookie"), "nothing is known, so nothing may be cleared"
+            self.put_off_s.append(response.request_time or 0.0)
             raise NoAnswer
         assert response.code in (200, 303, 401), f"{path} of {url}: {response.code} {response.body!r}"
         self._keep_cookies(response.headers.get_list("Set-Cookie"))

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Another process holds SQLite's write lock: a backup, a migration, somebody's shell."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.browsers import PAUSE_S, Browser, Site, http_client
+from tests.faults.history import History
+
+pytestmark = pytest.mark.faults
+
+BROWSERS = 8
+SHORT_S = 0.5
+DEADLINE_S = 300.0  # a story that takes so long hangs
+
+
+class World:
+    """One site and the people who are signed in there."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.history = History()
+        self.browsers: list[Browser] = []
+
+    async def open(self) -> None:
+        self.client = http_client()
+        for number in range(BROWSERS):
+            browser = Browser(self.client, self.history, self.site.any_url, f"visitor{number}@example.com")
+            await browser.sign_up()
+            self.browsers.append(browser)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with closing(sqlite3.connect(self.site.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+
+    def begin_writes(self) -> asyncio.Future[list[object]]:
+        """All but one renew, and one signs out; each repeats until it is done."""
+        leaving, *staying = self.browsers
+        return asyncio.gather(leaving.copy().sign_out(), *(browser.refresh() for browser in staying))
+
+
+def run(tmp_path: Path, story: Callable[[World], Awaitable[None]]) -> None:
+    """Tell a story; afterwards all but the one who left go on, and nobody was accused."""
+    site = Site(tmp_path / "data", 1)
+    world = World(site)
+
+    async def tell() -> None:
+        await site.start()
+        await world.open()
+        await story(world)
+        leaving, *staying = world.browsers
+        for browser in staying:
+            assert await browser.read()
+            assert await browser.refresh()
+        assert not await leaving.refresh()
+        world.client.close()
+
+    try:
+        asyncio.run(asyncio.wait_for(tell(), DEADLINE_S))
+    finally:
+        site.stop()
+        print(site.complaints)  # pytest shows it if the test fails
+    assert world.history.violations(heard_within_s=0) == []
+    assert "theft" not in site.complaints
+
+
+def test_writes_wait_for_a_lock_that_is_held_for_a_moment(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        with world.locked():
+            writes = world.begin_writes()
+            await asyncio.sleep(SHORT_S)
+            assert not writes.done()
+        await writes
+
+    run(tmp_path, story)
+
+
+def test_a_lock_that_stays_puts_writes_off_and_ends_no_session(
+    tmp_path: Path, report: Callable[..., None]
+) -> None:
+    """503 with Retry-After, and pages go on being served."""
+
+    async def story(world: World) -> None:
+        with world.locked():
+            writes = world.begin_writes()
+            while not all(browser.put_off_s for browser in world.browsers[1:]):
+                assert await world.browsers[0].read()
+                await asyncio.sleep(PAUSE_S)
+            assert not writes.done()
+        await writes
+        report("locked, until the answer 503", [s for browser in world.browsers for s in browser.put_off_s])
+
+    run(tmp_path, story)
