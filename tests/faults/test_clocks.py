@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from sessions import Sessions, Tokens, TryRefreshTokenError, UnauthorisedError
-from tests.sessions.helpers import caught_up, refresh, sign_in
+from tests.sessions.helpers import caught_up, refresh, sign_in, use
 from tests.support import FakeClock, running_engine
 
 pytestmark = pytest.mark.faults
@@ -128,6 +128,24 @@ def test_clocks_that_differ_by_a_minute_sign_nobody_out(
                     await random.choice(two.engines).maintain()
                 for tokens in random.sample(client.earlier, min(2, len(client.earlier))):
                     await two.assert_none_is_served_after_its_end(tokens)
+
+    run(story, caplog)
+
+
+@pytest.mark.parametrize("skew_s", [-25.0, 25.0])
+def test_tabs_on_two_machines_are_served_while_clocks_differ_by_less_than_the_grace_period(
+    tmp_path: Path, skew_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one who judges a repeated token compares its clock with that of the one who rotated it."""
+
+    async def story() -> None:
+        async with pair(tmp_path / "db", skew_s) as two:
+            for one, other in (two.engines, two.engines[::-1]):
+                both_tabs = await sign_in(one)
+                first = await refresh(one, both_tabs)
+                await use(other, first)
+                second = await refresh(other, both_tabs)
+                assert second.refresh_token == first.refresh_token
 
     run(story, caplog)
 
