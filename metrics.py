@@ -60,7 +60,8 @@ class Metrics:
             "feed_live", "1 while revocations are heard", lambda: application.sessions.feed.state == "live"
         )
         self._gauge("feed_entries", "Revocations in memory", lambda: len(application.sessions.feed.revoked))
-        self._gauge("hash_queue", "Passwords waiting to be hashed", lambda: application.hasher.waiting)
+        if not application.options.verify_only:
+            self._gauge("hash_queue", "Passwords waiting to be hashed", lambda: application.hasher.waiting)
         self._lag = Histogram(
             "stormcellar_event_loop_lag_seconds",
             "How late the event loop was",

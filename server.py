@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import tornado.autoreload
@@ -37,6 +37,9 @@ from handlers.transfer import CookieJar
 from sessions import (
     ClaimValidator,
     Clock,
+    EmailVerificationClaim,
+    RemoteConfig,
+    RemoteSessions,
     SessionClaim,
     SessionConfig,
     Sessions,
@@ -63,7 +66,10 @@ class Application(TornadoApplication):
 
     Attributes:
         options: the Settings it was made from (Tornado's own dictionary is `settings`).
-        sessions: the session engine.
+        sessions: the session engine; in verify-only mode RemoteSessions, which plays a part of it.
+
+    In verify-only mode there are no more than these; otherwise there are also
+
         accounts: the users.
         account_claims: what sessions know of accounts.
         mails: what writes and sends mails; `mailer` hands them over, None: as the settings say.
@@ -87,6 +93,56 @@ class Application(TornadoApplication):
         self.default_headers = default_headers(options)
         self.trusted_origins = frozenset({*options.trusted_origins, options.website_domain} - {""})
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
+        if options.verify_only:
+            self._verify_only(clock, global_claim_validators)
+        else:
+            self._keep_accounts(
+                clock, password_parameters, mailer, claims, global_claim_validators, engine_options
+            )
+        self.live = LiveConnections(self.sessions)
+        self.metrics = self._metrics()
+        self.draining = False
+        self.requests_under_way = 0
+        self.started = False
+        self._starting = asyncio.Lock()
+        table = routes(options)
+        check_access(table)
+        super().__init__(
+            table,
+            default_handler_class=NotFoundHandler,
+            template_path=str(HERE / "templates"),
+            log_function=log_request,
+            websocket_ping_interval=PING_INTERVAL_S,
+            websocket_ping_timeout=PING_TIMEOUT_S,
+            websocket_max_message_size=MAX_SOCKET_MESSAGE_BYTES,
+            compiled_template_cache=not options.debug,
+            static_hash_cache=not options.debug,
+        )
+        # For static_url() in templates. As an argument it makes Tornado put routes of its own before ours.
+        self.settings["static_path"] = str(HERE / "static")
+
+    def _verify_only(self, clock: Clock, global_claim_validators: Sequence[ClaimValidator]) -> None:
+        options = self.options
+        validators = list(global_claim_validators)
+        if options.email_verification == "required":
+            validators.insert(0, EmailVerificationClaim(lambda *_: None).is_verified())
+        engine = RemoteSessions(
+            RemoteConfig(options.jwks_url, options.issuer, options.anti_csrf_mode),
+            clock=clock,
+            global_claim_validators=validators,
+        )
+        self.sessions = cast(Sessions, engine)
+
+    def _keep_accounts(
+        self,
+        clock: Clock,
+        password_parameters: Argon2Parameters,
+        mailer: Mailer | None,
+        claims: Sequence[SessionClaim[Any]],
+        global_claim_validators: Sequence[ClaimValidator],
+        engine_options: dict[str, Any],
+    ) -> None:
+        options = self.options
         configuration.ensure_data_dir(options)
         self.database = open_database(options)
         self.hasher = PasswordHasher(
@@ -115,27 +171,6 @@ class Application(TornadoApplication):
             site_name=options.site_name,
             link_base=mail_link_base(options),
         )
-        self.live = LiveConnections(self.sessions)
-        self.metrics = self._metrics()
-        self.draining = False
-        self.requests_under_way = 0
-        self.started = False
-        self._starting = asyncio.Lock()
-        table = routes(options)
-        check_access(table)
-        super().__init__(
-            table,
-            default_handler_class=NotFoundHandler,
-            template_path=str(HERE / "templates"),
-            log_function=log_request,
-            websocket_ping_interval=PING_INTERVAL_S,
-            websocket_ping_timeout=PING_TIMEOUT_S,
-            websocket_max_message_size=MAX_SOCKET_MESSAGE_BYTES,
-            compiled_template_cache=not options.debug,
-            static_hash_cache=not options.debug,
-        )
-        # For static_url() in templates. As an argument it makes Tornado put routes of its own before ours.
-        self.settings["static_path"] = str(HERE / "static")
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> _HandlerDelegate:
         self.requests_under_way += 1
@@ -159,6 +194,9 @@ class Application(TornadoApplication):
 
     async def checks(self) -> dict[str, bool]:
         """What must hold for requests to be sent here."""
+        accepting = self.started and not self.draining
+        if self.options.verify_only:
+            return {"accepting": accepting, "keys": not cast(RemoteSessions, self.sessions).keys.is_empty}
         database = False
         with contextlib.suppress(StoreUnavailableError):
             database = (
@@ -166,7 +204,7 @@ class Application(TornadoApplication):
                 is not None
             )
         return {
-            "accepting": self.started and not self.draining,
+            "accepting": accepting,
             "database": database,
             "feed": self.sessions.feed.state == "live",
             "keys": self.sessions.keys.can_sign(),
@@ -181,11 +219,14 @@ class Application(TornadoApplication):
         """Open the database and what lives in it. Handlers call this too, so tests need not."""
         async with self._starting:
             if not self.started:
-                await self.database.open()
-                await self.sessions.start()
-                await self.accounts.open()
+                if self.options.verify_only:
+                    await self.sessions.start()
+                else:
+                    await self.database.open()
+                    await self.sessions.start()
+                    await self.accounts.open()
+                    self._housekeeping = asyncio.ensure_future(self.accounts.keep_house())
                 self.live.start()
-                self._housekeeping = asyncio.ensure_future(self.accounts.keep_house())
                 if self.metrics is not None:
                     self._lag_watch = asyncio.ensure_future(self.metrics.watch_loop())
                 self.started = True
@@ -195,13 +236,17 @@ class Application(TornadoApplication):
         if self.started:
             self.started = False
             await self.live.stop()
-            self._housekeeping.cancel()
-            await self.mails.finish()
             if self.metrics is not None:
                 self._lag_watch.cancel()
-            await self.sessions.stop()
-            await self.database.close()
-        self.hasher.close()
+            if self.options.verify_only:
+                await self.sessions.stop()
+            else:
+                self._housekeeping.cancel()
+                await self.mails.finish()
+                await self.sessions.stop()
+                await self.database.close()
+        if not self.options.verify_only:
+            self.hasher.close()
 
 
 def _answers(connection: Connection) -> bool:
@@ -243,7 +288,7 @@ def session_config(options: Settings) -> SessionConfig:
     """What the engine needs of the settings."""
     return SessionConfig(
         secret=configuration.load_or_create_secret(options),
-        issuer=site_origin(options) + options.api_base_path,
+        issuer=options.issuer,
         access_token_lifetime_s=options.access_token_lifetime_s,
         access_token_jitter=options.access_token_jitter_percent / 100,
         refresh_token_lifetime_s=options.refresh_token_lifetime_s,
@@ -279,7 +324,10 @@ def announce(options: Settings, port: int) -> None:
     if options.origin:
         print(f"It listens on http://{host}:{port}", flush=True)
     place = "PostgreSQL" if options.uses_postgres else options.data_dir.resolve()
-    print(f"Its data is in {place}", flush=True)
+    if options.verify_only:
+        print(f"Its sessions are those of {options.api_domain}; it keeps nothing", flush=True)
+    else:
+        print(f"Its data is in {place}", flush=True)
     print("Ctrl+C stops it.", flush=True)
 
 

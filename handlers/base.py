@@ -407,7 +407,7 @@ class BaseHandler(RequestHandler):
         claims = [item["id"] for item in error.payload]
         if not self.wants_page():
             self.finish({"message": error.message, "claimValidationErrors": error.payload})
-        elif self.app.account_claims.email_verified.key in claims:
+        elif not self.app.options.verify_only and self.app.account_claims.email_verified.key in claims:
             self.render("account/verify_email_needed.html", sent=False, continue_at=self._this_address())
         else:
             self.render("forbidden.html", claims=claims)

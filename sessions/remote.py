@@ -25,6 +25,7 @@ from sessions.claims import ClaimValidator, validate_claims
 from sessions.clock import Clock, SystemClock
 from sessions.config import AntiCsrf
 from sessions.errors import InvalidClaimsError, StoreUnavailableError, TryRefreshTokenError
+from sessions.feed import Listener, State
 from sessions.remote_keys import RemoteKeys
 from sessions.session import Session
 from sessions.verifier import ClaimsOverride, Verifier, chosen_validators, compare_anti_csrf
@@ -53,9 +54,13 @@ class RemoteConfig:
 
 
 class SilentFeed:
-    """Nobody tells this server of revocations."""
+    """Nobody tells this server of revocations. What is said of a Feed is true of it, but for ever."""
 
-    def listen(self, listener: Any) -> None:
+    def __init__(self) -> None:
+        self.state: State = "never"
+        self.revoked: dict[str, float] = {}
+
+    def listen(self, listener: Listener) -> None:
         """There will be nothing to hear."""
 
 
