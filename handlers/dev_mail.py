@@ -31,7 +31,7 @@ class MailboxHandler(DevMailHandler):
 class MailHandler(DevMailHandler):
     """GET /dev/mail/7: one mail as text. GET /dev/mail/7/html: as HTML."""
 
-    async def get(self, number: str, html: str | None) -> None:
+    async def get(self, number: str, html: str) -> None:
         mail = self.mailbox().find(int(number))
         if mail is None:
             raise HTTPError(404)

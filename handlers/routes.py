@@ -69,7 +69,7 @@ def routes(settings: Settings) -> list[URLSpec]:
     if settings.debug:
         table += [
             URLSpec(r"/dev/mail", dev_mail.MailboxHandler, name="mailbox"),
-            URLSpec(r"/dev/mail/([0-9]{1,9})(/html)?", dev_mail.MailHandler),
+            URLSpec(r"/dev/mail/([0-9]{1,9})(|/html)", dev_mail.MailHandler),
         ]
     if settings.verify_only:  # accounts and sessions are the API server's
         modules = {part.__name__ for part in (account, auth_api, dev_mail, email_api, recovery)}

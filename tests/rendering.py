@@ -7,6 +7,7 @@ from typing import Any
 
 from tornado.template import Loader
 
+from accounts import Mail
 from handlers.addresses import Addresses, with_return
 from settings import Settings
 
@@ -24,6 +25,9 @@ SESSION = SimpleNamespace(
 BACK = "/reports/7?tab=2&x=%20#end"
 FORM = {"email": "ann@example.com", "redirect_back": BACK}
 FIELD_ERRORS = {"email": "This is not an e-mail address", "password": "This password is too common"}
+MAIL = Mail(
+    "ann@example.com", "Choose a new password", "Hello,\n\nhttp://localhost:8888/x?a=1&b=2\n", "<p>Hello"
+)
 
 # Each page of the kit in each of its states: a template, and what render() is given for it.
 PAGES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,6 +40,24 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "sign in, field errors": ("account/login.html", {**FORM, "errors": FIELD_ERRORS}),
     "sign up": ("account/signup.html", {**FORM, "errors": {}, "path": "/signup"}),
     "sign up, field errors": ("account/signup.html", {**FORM, "errors": FIELD_ERRORS}),
+    "sign in after a new password": ("account/login_after_reset.html", {**FORM, "errors": {}}),
+    "forgotten password": ("account/forgot_password.html", {"errors": {}, "email": ""}),
+    "forgotten password, refused": ("account/forgot_password.html", {"errors": FIELD_ERRORS, "email": "ann"}),
+    "forgotten password, sent": ("account/forgot_password_sent.html", {"email": "ann@example.com"}),
+    "new password": ("account/reset_password.html", {"errors": {}, "token": "x"}),
+    "new password, refused": ("account/reset_password.html", {"errors": FIELD_ERRORS, "token": "x"}),
+    "new password, link spent": ("account/reset_password.html", {"errors": {"": "Too old."}, "token": "x"}),
+    "confirm address": ("account/verify_email.html", {"errors": {}, "token": "x"}),
+    "confirm address, link spent": ("account/verify_email.html", {"errors": {"": "Too old."}, "token": "x"}),
+    "address confirmed": ("account/verify_email_done.html", {"session": SESSION}),
+    "address to confirm": ("account/verify_email_needed.html", {"sent": False, "continue_at": BACK}),
+    "address to confirm, mail sent": (
+        "account/verify_email_needed.html",
+        {"session": SESSION, "sent": True, "continue_at": BACK, "debug": True},
+    ),
+    "mailbox": ("dev/mailbox.html", {"mails": [(2, MAIL), (1, MAIL)], "debug": True}),
+    "mailbox, empty": ("dev/mailbox.html", {"mails": [], "debug": True}),
+    "mail": ("dev/mail.html", {"mail": MAIL, "number": 2, "debug": True}),
     "refresh page": ("refresh_session.html", {"redirect_back": BACK, "in_place": False}),
     "refresh page in place": ("refresh_session.html", {"redirect_back": BACK, "in_place": True}),
     "refresh page with a form": (

@@ -121,7 +121,7 @@ def test_the_samples_have_no_check_of_their_own() -> None:
 async def test_safe_methods_change_nothing(
     client: Client, app: Application, path: str, handler: type[RequestHandler]
 ) -> None:
-    """Whatever a header or the query says. One brings a new access token for the same session, as FDI wants."""
+    """Whatever a header or the query says. One renews the access token, because clients rely on it (FDI)."""
     renews = path.endswith("/user/email/verify")
     await client.sign_up()
     before = client.cookies
