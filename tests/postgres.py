@@ -33,6 +33,8 @@ DATABASE = "kit"
 DEADLINE_S = 60  # who has not started or stopped by then hangs
 STOP = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
+PROTOCOL_3 = b"\0\x03\0\0"
+
 SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_permissions = 0777
@@ -145,6 +147,7 @@ class Wire:
     Attributes:
         answers: how many requests the server has answered (its ReadyForQuery messages).
         deaf: keeps notifications back, as transaction poolers do.
+        pools: refuses options in the greeting and announces a process number of its own, as poolers do.
         flows: while it is not set, nothing gets through, and nobody is told.
         cut: what happens to the next statement: "before" it reaches the server, or "after" it was executed,
             the connection breaks.
@@ -155,7 +158,7 @@ class Wire:
     def __init__(self, cluster: Cluster) -> None:
         self._server_port = cluster.port
         self.answers = 0
-        self.deaf = False
+        self.deaf = self.pools = False
         self.flows = asyncio.Event()
         self.flows.set()
         self.cut: Literal["", "before", "after"] = ""
@@ -178,7 +181,7 @@ class Wire:
             return
         doomed = asyncio.Event()
         directions = {
-            asyncio.ensure_future(self._requests(reader, to_server, doomed)),
+            asyncio.ensure_future(self._requests(reader, to_server, writer, doomed)),
             asyncio.ensure_future(self._answers(from_server, writer, doomed)),
         }
         _, other = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
@@ -189,10 +192,19 @@ class Wire:
         to_server.close()
 
     async def _requests(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, doomed: asyncio.Event
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        client: asyncio.StreamWriter,
+        doomed: asyncio.Event,
     ) -> None:
         while data := await reader.read(65536):
             await self.flows.wait()
+            if self.pools and data[4:8] == PROTOCOL_3 and b"\0options\0" in data:
+                client.write(
+                    message(b"E", b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0")
+                )
+                return
             if self.cut and data[:1] in (b"Q", b"P", b"B"):  # a statement, not the greeting
                 when, self.cut = self.cut, ""
                 if when == "before":
@@ -208,11 +220,17 @@ class Wire:
             body = await reader.readexactly(size - 4)
             await self.flows.wait()
             self.answers += kind == b"Z"
+            if kind == b"K" and self.pools:
+                body = b"\x7f\xff\xff\xff" + body[4:]
             if doomed.is_set():
                 if kind == b"Z":
                     return
             elif not (kind == b"A" and self.deaf):
-                writer.write(head + body)
+                writer.write(message(kind, body))
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("!I", len(body) + 4) + body
 
 
 def _server_user() -> Mapping[str, Any]:

@@ -119,8 +119,6 @@ AFTER_COMPONENT = {
 Wire = psycopg.Connection[tuple[Any, ...]]
 
 _IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected)
-# A pooler has led this connection to a server where its prepared statements are not, or are another's.
-_POOLER = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)
 
 
 class _Call:
@@ -233,7 +231,7 @@ class PostgresDatabase:
         self._failures = 0
         self._retry_at = 0.0
         self._trouble = ""
-        self._through_pooler = False
+        self._refuses_options = False
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
         self._ear: Wire | None = None
@@ -292,23 +290,29 @@ class PostgresDatabase:
         self._retry_at = monotonic() + delay_s * random.uniform(0.5, 1)  # noqa: S311 - not a secret
 
     def _connect_now(self, options: str) -> Wire:
-        parameters = self._parameters
-        if not self._through_pooler:  # what the address says comes last, and so holds
-            options = f"{SERVER_LIMITS}{options} {parameters.get('options', '')}"
-            parameters = {**parameters, "options": options}
+        # What the address says comes last, and so holds.
+        options = f"{SERVER_LIMITS}{options} {self._parameters.get('options', '')}"
+        parameters = {**self._parameters, "options": options}
         try:
-            return psycopg.connect(
-                **parameters,
-                autocommit=True,
-                cursor_factory=psycopg.RawCursor,
-                prepare_threshold=None if self._through_pooler else PREPARE_AFTER,
-            )
+            wire = self._open_wire(self._parameters if self._refuses_options else parameters)
         except psycopg.OperationalError as error:
-            if self._through_pooler or "unsupported startup parameter" not in str(error):
+            if self._refuses_options or "unsupported startup parameter" not in str(error):
                 raise
-        log.info("%s is behind a pooler: give its role the time limits %s", self.place, SERVER_LIMITS)
-        self._through_pooler = True
-        return self._connect_now(options)
+            log.warning("%s is behind a pooler: give its role the limits %s", self.place, SERVER_LIMITS)
+            self._refuses_options = True
+            wire = self._open_wire(self._parameters)
+        if not _is_direct(wire):
+            wire.prepare_threshold = None
+        return wire
+
+    @staticmethod
+    def _open_wire(parameters: Mapping[str, Any]) -> Wire:
+        return psycopg.connect(
+            **parameters,
+            autocommit=True,
+            cursor_factory=psycopg.RawCursor,
+            prepare_threshold=PREPARE_AFTER,
+        )
 
     # -- work ---------------------------------------------------------------------------------------
 
@@ -326,9 +330,7 @@ class PostgresDatabase:
         future: asyncio.Future[T] = self._loop.run_in_executor(
             lane.threads, self._do, lane, call, transaction
         )
-        future.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )  # the caller may have gone
+        future.add_done_callback(_look_at)
         while (patience_s := call.alive_at + ANSWER_S - monotonic()) > 0:
             await asyncio.wait({future}, timeout=patience_s)
             if future.done():
@@ -344,15 +346,10 @@ class PostgresDatabase:
             try:
                 return self._attempt(lane, call, transaction)
             except _IN_THE_WAY:
-                pass
-            except _POOLER:
-                self._through_pooler = True
-            return self._attempt(lane, call, transaction)
+                return self._attempt(lane, call, transaction)
 
     def _attempt(self, lane: _Lane, call: _Call, transaction: bool) -> Any:
         with lane.connection() as wire:
-            if self._through_pooler:
-                wire.prepare_threshold = None
             try:
                 if not transaction:
                     return call.work(call.begin(wire))
@@ -496,6 +493,16 @@ def _look_at(done: asyncio.Future[Any]) -> None:
     """Whoever waited for it may have gone: an error that nobody sees is then not worth a warning."""
     if not done.cancelled():
         done.exception()
+
+
+def _is_direct(wire: Wire) -> bool:
+    """Whether the process that was announced at the greeting is the one that answers.
+
+    A pooler announces a number of its own. It may lead each transaction to another process, where a prepared
+    statement is not known, or, worse, where its name stands for another client's.
+    """
+    row = wire.execute("SELECT pg_backend_pid()").fetchone()
+    return row is not None and row[0] == wire.info.backend_pid
 
 
 def _has_ended(wire: Wire) -> bool:

@@ -144,6 +144,27 @@ class TestWork:
 
         asyncio.run(story())
 
+    def test_behind_a_pooler_no_statement_is_prepared(self, cluster: Cluster, postgres_url: str) -> None:
+        """It may lead to another connection each time, where the name means nothing, or something else."""
+
+        async def prepared(wire: Wire) -> int:
+            async with wire.between(postgres_url) as url:
+                database = PostgresDatabase(url)
+                await database.open()
+                for _ in range(10):
+                    found = await database.read(
+                        lambda connection: connection.execute(
+                            "SELECT count(*) FROM pg_prepared_statements WHERE name <> :name", {"name": ""}
+                        ).fetchone()
+                    )
+                await database.close()
+                return int(found[0])
+
+        pooler = Wire(cluster)
+        pooler.pools = True
+        assert asyncio.run(prepared(Wire(cluster))) == 1
+        assert asyncio.run(prepared(pooler)) == 0
+
     def test_parameters_of_every_kind_arrive(self, postgres_url: str) -> None:
         async def story(database: Database) -> None:
             sql = (
