@@ -112,7 +112,8 @@ class Feed:
             try:
                 await self._catch_up()
             except Exception as error:  # whatever it is: a reader that ended would hear nothing for ever
-                log.warning("the revocation feed cannot be read: %s", error)
+                level = logging.DEBUG if self.state == "lost" else logging.WARNING  # once for each outage
+                log.log(level, "the revocation feed cannot be read: %s", error)
                 self._lost()
                 await asyncio.sleep(RETRY_S)
                 self._news.set()
