@@ -237,11 +237,11 @@ async def test_the_walk_to_a_confirmed_address(client: Client, app: Application)
     await client.sign_up()
     assert [mail.subject for mail in await mails(app)] == ["Confirm your e-mail address for Stormcellar"]
     closed = await client.get("/dashboard?tab=2")
-    assert (closed.code, title(closed)) == (403, "Please confirm your e-mail address")
+    assert (closed.code, title(closed)) == (403, "Please confirm your e&#8209;mail address")
     assert 'href="/dashboard?tab=2"' in closed.body.decode()
 
     page = await client.get(await last_path(app))
-    assert title(page) == "Confirm your e-mail address"
+    assert title(page) == "Confirm your e&#8209;mail address"
     assert (await client.get("/dashboard")).code == 403
     done = await client.post("/verify-email", {"token": await last_token(app)})
     assert (done.code, title(done)) == (200, "Thank you")
