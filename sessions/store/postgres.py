@@ -406,7 +406,7 @@ class PostgresDatabase:
         """Hear notifications until the connection breaks; False at once if they do not arrive."""
         with self._connect() as wire:
             self._ear = wire  # so that close() can cut it off
-            if not self._hears_itself(wire):
+            if not self._hears_itself(wire, on_change):
                 log.warning(
                     "notifications do not arrive from %s: asking every %s s instead",
                     self.place,
@@ -422,18 +422,19 @@ class PostgresDatabase:
                     pass
         return True
 
-    def _hears_itself(self, wire: Wire) -> bool:
-        """Listen, and find out whether what another connection notifies arrives."""
+    def _hears_itself(self, wire: Wire, on_change: Callable[[], None]) -> bool:
+        """Listen, and find out whether what another connection notifies arrives; ask until that is known."""
         try:
             wire.execute(f"LISTEN {CHANNEL}")
-            password = secrets.token_hex(8)
+            token = secrets.token_hex(8)
             with self._connect() as other:
-                other.execute("SELECT pg_notify($1, $2)", [CHANNEL, password])
+                other.execute("SELECT pg_notify($1, $2)", [CHANNEL, token])
         except (errors.NotSupportedError, errors.ProgrammingError, errors.InternalError):
             return False
         deadline = monotonic() + HEAR_ITSELF_S
-        while (left_s := deadline - monotonic()) > 0:
-            if any(heard.payload == password for heard in wire.notifies(timeout=left_s, stop_after=1)):
+        while monotonic() < deadline:
+            self._tell(on_change)
+            if any(heard.payload == token for heard in wire.notifies(timeout=POLL_INTERVAL_S, stop_after=1)):
                 return True
         return False
 
