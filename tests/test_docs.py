@@ -2,7 +2,7 @@
 """The documentation names only what exists, its tables have no empty cell, its links lead somewhere.
 
 docs/coming-from-supertokens.md has SuperTokens' names in the first column of its tables. All other code on
-that page is the kit's: a command, a file, a test, an address, something of a class, a setting or an argument,
+that page is the kit's: a command, a file, a test, an address, something of a class, a setting, an argument,
 or else words that stand in the sources as they are (headers, cookies, claims, messages).
 """
 
@@ -12,9 +12,10 @@ import asyncio
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jwt
 import pytest
@@ -130,6 +131,13 @@ def argument_names() -> set[str]:
     return {name for function in functions for name in inspect.signature(function).parameters}
 
 
+def choices() -> set[str]:
+    """What settings with a choice can be."""
+    return {
+        choice for entry in fields(Settings) for choice in get_args(entry.type) if isinstance(choice, str)
+    }
+
+
 def has(owner: Any, name: str) -> bool:
     """Whether a class or module has this, be it set in __init__ only."""
     return hasattr(owner, name) or f"self.{name}" in inspect.getsource(owner) or name in annotations_of(owner)
@@ -174,7 +182,7 @@ def exists(code: str) -> bool:
         if owner is not None:
             return named[2] is None or has(owner, named[2])
     if word := re.fullmatch(r"([a-z]+_[a-z_]+|database|secret)(=.*|\(.*\))?", code):
-        return word[1] in settings.NAMES or word[1] in argument_names()
+        return word[1] in {*settings.NAMES, *choices(), *argument_names()}
     return code in source_text()
 
 
