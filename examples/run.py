@@ -22,13 +22,14 @@ from tornado.routing import URLSpec  # noqa: E402
 import processes  # noqa: E402
 import server  # noqa: E402
 import settings as configuration  # noqa: E402
+from examples.two_servers import run as two_servers  # noqa: E402
 from handlers.base import BaseHandler, ProtectedAPIHandler  # noqa: E402
 from handlers.pages import StaticHandler  # noqa: E402
 from sessions import BooleanClaim, ClaimValidator, Session  # noqa: E402
 from settings import Settings, SettingsError  # noqa: E402
 
 PAGES = ("plain_page", "custom_ui", "prebuilt_ui")
-EXAMPLES = (*PAGES, "header_mode")
+EXAMPLES = (*PAGES, "header_mode", "two_servers")
 STORAGE = "@react-native-async-storage/async-storage"
 BUILD = HERE / ".build"
 
@@ -129,6 +130,9 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in EXAMPLES:
         sys.exit(f"Say which example: {', '.join(EXAMPLES)}")
     name = sys.argv[1]
+    if name == "two_servers":
+        two_servers.main(sys.argv[2:])
+        return
     try:
         options = configuration.load(sys.argv[2:], os.environ)
         application = make_app(options, name)
