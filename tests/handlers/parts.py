@@ -10,7 +10,7 @@ import pytest
 from tornado.web import RequestHandler
 
 from handlers.routes import routes
-from settings import Settings
+from server import Application
 
 LIFETIME_S = 3600
 """Of an access token, by default."""
@@ -33,12 +33,6 @@ def implements(handler: type[Any], method: str) -> bool:
     return getattr(handler, name) is not getattr(RequestHandler, name)
 
 
-def own_routes() -> list[Any]:
-    """Every route of a usual application; routes that a clone adds are among them."""
-    return [
-        pytest.param(example_path(route.regex.pattern), route.handler_class, id=route.regex.pattern)
-        for route in routes(Settings())
-    ]
-
-
-EACH_ROUTE = pytest.mark.parametrize(("path", "handler"), own_routes())
+def own_routes(app: Application) -> list[tuple[str, type[RequestHandler]]]:
+    """An address and the handler of every route; routes that are added to the table are among them."""
+    return [(example_path(route.regex.pattern), route.handler_class) for route in routes(app.options)]

@@ -136,7 +136,8 @@ async def test_a_refresh_sets_the_same_cookies_with_a_new_life(client: Client, c
     clock.advance(DAY_S)
     response = await client.refresh()
     expires = formatdate(clock.now() + 30 * DAY_S, usegmt=True)
-    assert lines(response) == expected_lines(PLAIN, "; SameSite=Lax", expires)
+    names = {name: how for name, how in PLAIN.items() if how[1]}  # its client writes the others by itself
+    assert lines(response) == expected_lines(names, "; SameSite=Lax", expires)
     changed = {name for name, value in client.cookies.items() if value != before[name]}
     assert changed == {*PLAIN} - {"sRefreshMarker"}
 

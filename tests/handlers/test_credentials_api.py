@@ -136,15 +136,13 @@ MALFORMED: dict[str, tuple[Any, str]] = {
 }
 
 
-@EACH_PATH
 @pytest.mark.parametrize(("body", "message"), MALFORMED.values(), ids=MALFORMED)
 @pytest.mark.gen_test
-async def test_malformed_fields_are_400_with_the_reason(
-    client: Client, path: str, body: Any, message: str
-) -> None:
-    response = await client.call(path, body)
-    assert (response.code, json_of(response)) == (400, {"message": message})
-    assert set_cookies(response) == {}
+async def test_malformed_fields_are_400_with_the_reason(client: Client, body: Any, message: str) -> None:
+    for path in PATHS:
+        response = await client.call(path, body)
+        assert (response.code, json_of(response)) == (400, {"message": message})
+        assert set_cookies(response) == {}
 
 
 # -- field errors -----------------------------------------------------------------------------------
@@ -161,12 +159,10 @@ async def test_empty_fields_are_not_optional(client: Client, path: str) -> None:
 
 
 @EACH_PATH
-@pytest.mark.parametrize(
-    "email", ["ann", "ann@", "@example.com", "ann@example", "a b@example.com", "a@b..com"]
-)
 @pytest.mark.gen_test
-async def test_what_is_no_address_is_invalid(client: Client, path: str, email: str) -> None:
-    assert await refused(client, path, form(email)) == field_error(email="Email is invalid")
+async def test_what_is_no_address_is_invalid(client: Client, path: str) -> None:
+    for email in ("ann", "ann@", "@example.com", "ann@example", "a b@example.com", "a@b..com"):
+        assert await refused(client, path, form(email)) == field_error(email="Email is invalid")
 
 
 @pytest.mark.gen_test

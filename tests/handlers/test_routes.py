@@ -25,7 +25,7 @@ from handlers.routes import AccessUnsaid, access, check_access, describe, routes
 from server import Application
 from settings import Settings
 from tests.client import Client, json_of, set_cookies
-from tests.handlers.parts import EACH_ROUTE, example_path, implements, with_settings
+from tests.handlers.parts import example_path, implements, own_routes, with_settings
 from tests.serving import process_env
 
 ROOT = Path(__file__).parent.parent.parent
@@ -96,19 +96,18 @@ def test_a_command_lists_all_routes_with_their_access(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "listing makes no file"
 
 
-@EACH_ROUTE
 @pytest.mark.gen_test
-async def test_protected_routes_let_no_guest_in(
-    client: Client, path: str, handler: type[RequestHandler]
-) -> None:
-    if not issubclass(handler, ProtectedHandler):
-        return
-    for method in METHODS:
-        page = await client.request(method, path, headers={"Accept": "text/html", "Sec-Fetch-Site": "none"})
-        assert page.code == (401 if handler.speaks_json else 303), method
-        data = await client.call(path, method=method)
-        assert data.code == 401
-        assert data.body == b"" or json_of(data) == {"message": "unauthorised"}
+async def test_protected_routes_let_no_guest_in(client: Client, app: Application) -> None:
+    for path, handler in own_routes(app):
+        if not issubclass(handler, ProtectedHandler):
+            continue
+        for method in METHODS:
+            headers = {"Accept": "text/html", "Sec-Fetch-Site": "none"}
+            page = await client.request(method, path, headers=headers)
+            assert page.code == (401 if handler.speaks_json else 303), f"{method} {path}"
+            data = await client.call(path, method=method)
+            assert data.code == 401, f"{method} {path}"
+            assert data.body == b"" or json_of(data) == {"message": "unauthorised"}, f"{method} {path}"
 
 
 # -- headers ----------------------------------------------------------------------------------------
@@ -145,19 +144,20 @@ def check_storage(response: HTTPResponse, path: str) -> None:
         assert "Etag" not in response.headers
 
 
-@EACH_ROUTE
+@pytest.mark.parametrize("signed_in", [False, True], ids=["guest", "signed in"])
 @pytest.mark.gen_test
 async def test_every_answer_carries_the_headers_that_protect_it(
-    client: Client, path: str, handler: type[RequestHandler]
+    client: Client, app: Application, signed_in: bool
 ) -> None:
     """Whatever the method and whoever asks; redirects and errors too."""
-    for signed_in in (False, True):
-        if signed_in:
-            await client.sign_up()
-        for method in (*METHODS, "OPTIONS", "TRACE"):
-            for headers in ({"Accept": "text/html"}, {"Accept": "application/json"}):
-                response = await client.request(method, path, headers={**headers, "Sec-Fetch-Site": "none"})
-                assert response.code < 500
+    if signed_in:
+        await client.sign_up()
+    for path, _ in own_routes(app):
+        for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS", "TRACE"):
+            for accept in ("text/html", "application/json") if method == "GET" else ("text/html",):
+                # Without a word where it comes from, so that nothing unsafe is done on this walk.
+                response = await client.request(method, path, headers={"Accept": accept})
+                assert response.code < 500, f"{method} {path}"
                 check_headers(response)
                 check_storage(response, path)
 
@@ -224,58 +224,51 @@ async def test_static_files_are_cached_by_their_version_and_else_asked_for_anew(
 # -- methods ----------------------------------------------------------------------------------------
 
 
-@EACH_ROUTE
+@pytest.mark.parametrize("signed_in", [False, True], ids=["guest", "signed in"])
 @pytest.mark.gen_test
-async def test_head_is_get_without_the_body(client: Client, path: str, handler: type[RequestHandler]) -> None:
-    if not implements(handler, "GET") or issubclass(handler, WebSocketHandler):
-        return
-    for signed_in in (False, True):
-        if signed_in:
-            await client.sign_up()
-        get, head = (
-            await client.get(path),
-            await client.request("HEAD", path, headers={"Accept": "text/html"}),
-        )
-        assert (head.code, head.body) == (get.code, b"")
-        own = {"Date", "X-Request-Id", "Content-Length", "Set-Cookie"}
-        assert {*head.headers} - own == {*get.headers} - own
-        for name in {*get.headers} - own:
-            assert head.headers[name] == get.headers[name]
-
-
-@EACH_ROUTE
-@pytest.mark.gen_test
-async def test_options_tells_the_methods_and_needs_no_session(
-    client: Client, path: str, handler: type[RequestHandler]
-) -> None:
-    if issubclass(handler, WebSocketHandler):
-        return  # a handshake has no preflight
-    response = await client.request("OPTIONS", path, headers={"Accept": "*/*"})
-    if issubclass(handler, StaticFileHandler):
-        assert response.code == 405
-        return
-    assert (response.code, response.body, set_cookies(response)) == (204, b"", {})
-    expected = {name for name in (*METHODS, "OPTIONS") if name != "HEAD" and implements(handler, name)}
-    assert set(response.headers["Allow"].split(", ")) - {"HEAD"} == expected
-    assert ("HEAD" in response.headers["Allow"]) is ("GET" in expected)
-
-
-@EACH_ROUTE
-@pytest.mark.gen_test
-async def test_methods_that_are_not_there_get_405(
-    client: Client, path: str, handler: type[RequestHandler]
-) -> None:
-    await client.sign_up()
-    for method in (*METHODS, "TRACE", "CONNECTS", "get"):
-        if method in METHODS and (implements(handler, method) or method == "HEAD"):
+async def test_head_is_get_without_the_body(client: Client, app: Application, signed_in: bool) -> None:
+    if signed_in:
+        await client.sign_up()
+    for path, handler in own_routes(app):
+        if not implements(handler, "GET") or issubclass(handler, WebSocketHandler):
             continue
-        response = await client.request(
-            method, path, headers={"Accept": "text/html", "Sec-Fetch-Site": "none"}
-        )
-        assert response.code == 405, method
-        assert "X-Request-Id" in response.headers or issubclass(handler, StaticFileHandler)
-        if issubclass(handler, BaseHandler):
-            assert "OPTIONS" in response.headers["Allow"]
+        get = await client.get(path)
+        head = await client.request("HEAD", path, headers={"Accept": "text/html"})
+        assert (head.code, head.body) == (get.code, b""), path
+        own = {"Date", "X-Request-Id", "Content-Length", "Set-Cookie", "Front-Token"}
+        assert {*head.headers} - own == {*get.headers} - own, path
+        for name in {*get.headers} - own:
+            assert head.headers[name] == get.headers[name], path
+
+
+@pytest.mark.gen_test
+async def test_options_tells_the_methods_and_needs_no_session(client: Client, app: Application) -> None:
+    for path, handler in own_routes(app):
+        if issubclass(handler, WebSocketHandler):
+            continue  # a handshake has no preflight
+        response = await client.request("OPTIONS", path, headers={"Accept": "*/*"})
+        if issubclass(handler, StaticFileHandler):
+            assert response.code == 405
+            continue
+        assert (response.code, response.body, set_cookies(response)) == (204, b"", {}), path
+        expected = {name for name in (*METHODS, "OPTIONS") if name != "HEAD" and implements(handler, name)}
+        assert set(response.headers["Allow"].split(", ")) - {"HEAD"} == expected, path
+        assert ("HEAD" in response.headers["Allow"]) is ("GET" in expected), path
+
+
+@pytest.mark.gen_test
+async def test_methods_that_are_not_there_get_405(client: Client, app: Application) -> None:
+    await client.sign_up()
+    for path, handler in own_routes(app):
+        for method in (*METHODS, "TRACE", "CONNECTS", "get"):
+            if method in METHODS and (implements(handler, method) or method == "HEAD"):
+                continue
+            headers = {"Accept": "text/html", "Sec-Fetch-Site": "none"}
+            response = await client.request(method, path, headers=headers)
+            assert response.code == 405, f"{method} {path}"
+            if issubclass(handler, BaseHandler):
+                assert "OPTIONS" in response.headers["Allow"], f"{method} {path}"
+                assert "X-Request-Id" in response.headers, f"{method} {path}"
     assert (await client.get("/dashboard")).code == 200
 
 
