@@ -27,7 +27,7 @@ from tests.serving import ServerProcess
 pytestmark = pytest.mark.faults
 
 BROWSERS = 12
-KILLS_OF_EACH = 100
+KILLS = 200
 LONGEST_LIFE_S = 0.4
 KILLED_TOGETHER = 0.3  # the share of kills that do not wait for the other process to be up
 KILLED_WHILE_STARTING = 0.15  # the share of starts
@@ -68,11 +68,11 @@ class Run:
     async def visit(self, browser: Browser) -> Browser:
         """One person, until the run is over; returns with the browser that is used by then."""
         while not self.over.is_set():
-            await asyncio.sleep(self.random.uniform(0, 0.04))
+            await asyncio.sleep(self.random.uniform(0, 0.08))
             choice = self.random.random()
             if choice < 0.7:
                 await browser.read()
-            elif choice < 0.98:
+            elif choice < 0.99:
                 await browser.refresh()
             else:
                 browser = await self._leave_and_return(browser)
@@ -101,7 +101,7 @@ class Run:
         self.over.set()
 
     async def kill_again_and_again(self, server: ServerProcess) -> None:
-        for _ in range(KILLS_OF_EACH):
+        while self.kills < KILLS:
             await asyncio.sleep(self.random.uniform(0, LONGEST_LIFE_S))
             waits = self.random.random() > KILLED_TOGETHER
             while waits and self.site.up == {server}:
@@ -125,6 +125,7 @@ class Run:
         await asyncio.wait({starting}, timeout=self.random.uniform(0.05, 0.3))
         await asyncio.to_thread(server.kill)
         await asyncio.gather(starting, return_exceptions=True)  # it rightly complains of an early end
+        await asyncio.to_thread(server.kill)  # if there was nothing to kill yet a moment ago
         self.kills += 1
 
     # -- looking ------------------------------------------------------------------------------------
