@@ -22,7 +22,7 @@ class CredentialsHandler(BaseHandler):
 
     async def post(self) -> None:
         email = self.get_body_argument("email", "")
-        password = self.get_body_argument("password", "", strip=False)
+        password = self.password_field()
         try:
             user = await self.find_user(email, password)
         except FieldErrors as error:

@@ -261,6 +261,10 @@ class BaseHandler(RequestHandler):
         except UnicodeDecodeError:
             raise HTTPError(400, "%r is not UTF-8", name or "the address") from None
 
+    def password_field(self) -> str:
+        """The form's password as it was typed; `get_body_argument` puts spaces for control characters."""
+        return self.decode_argument(self.request.body_arguments.get("password", [b""])[-1], "password")
+
     def redirect_back(self, fallback: str = "/dashboard") -> str:
         """Where the visitor wanted to go, if that is a path of this site or its pages' server."""
         website = self.app.options.website_domain

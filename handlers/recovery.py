@@ -68,7 +68,7 @@ class ResetPasswordHandler(MailedLinkHandler):
             self.see_other("/forgot-password")
 
     async def post(self) -> None:
-        password = self.get_body_argument("password", "", strip=False)
+        password = self.password_field()
         try:
             user = await self.app.accounts.reset_password(self.token(), password)
         except FieldErrors as error:

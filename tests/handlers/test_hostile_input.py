@@ -175,11 +175,19 @@ async def test_wrong_password_and_unknown_address_get_the_same_page(client: Clie
     assert b"Incorrect email and password combination" in pages[0]
 
 
+@pytest.mark.parametrize(
+    "chosen", [f" {PASSWORD} ", "tall ships\x07sail", "tall ships\tsail", "Straße ſ K é"]
+)
 @pytest.mark.gen_test
-async def test_spaces_around_a_password_belong_to_it(client: Client) -> None:
-    await client.sign_up(password=f" {PASSWORD} ")
-    assert (await client.post("/login", {"email": "ann@example.com", "password": PASSWORD})).code == 422
-    await client.sign_in(password=f" {PASSWORD} ")
+async def test_every_character_of_a_password_counts(client: Client, chosen: str) -> None:
+    """Spaces around it, control characters and look-alikes too; forms and JSON agree about it."""
+    await client.sign_up(password=chosen)
+    similar = {chosen.strip(), chosen.replace("\x07", " "), chosen.replace("\t", " "), chosen.casefold()}
+    for password in similar - {chosen}:
+        assert (await client.post("/login", {"email": "ann@example.com", "password": password})).code == 422
+    await client.sign_in(password=chosen)
+    fields = [{"id": "email", "value": "ann@example.com"}, {"id": "password", "value": chosen}]
+    assert json_of(await client.call("/auth/signin", {"formFields": fields}))["status"] == "OK"
 
 
 @pytest.mark.gen_test

@@ -47,6 +47,7 @@ async def test_in_place_mode_shows_the_refresh_page_at_the_address_of_the_page(
 ) -> None:
     await expired(client, clock)
     response = await client.get("/sample/note?a=1")
+    assert response.code == 401
     assert "Location" not in response.headers
     assert b'data-refresh="in-place"' in response.body
     assert f'href="{DETOUR}%2Fsample%2Fnote%3Fa%3D1"'.encode() in response.body
