@@ -254,7 +254,7 @@ class RefreshReturnHandler(RefreshHandler):
         if self.request.method in ("GET", "HEAD"):
             self.see_other(self.redirect_back())
         else:
-            self.see_other("/login", redirectBack=self.redirect_back())
+            self.redirect(self.with_return(self.app.addresses.sign_in, self.redirect_back()), status=303)
 
 
 class LoginMethodsHandler(APIHandler):
@@ -275,7 +275,15 @@ class LoginMethodsHandler(APIHandler):
         )
 
 
-class DiscoveryHandler(APIHandler):
+class PublicDocumentHandler(APIHandler):
+    """A document that every site's scripts may read; trusted ones may send their credentials along."""
+
+    def open_to_all_origins(self) -> None:
+        if "Access-Control-Allow-Credentials" not in self._headers:
+            self.set_header("Access-Control-Allow-Origin", "*")
+
+
+class DiscoveryHandler(PublicDocumentHandler):
     """GET {base}/.well-known/openid-configuration: where the public keys are, and what they sign.
 
     Source: OpenID Connect Discovery 1.0, without the endpoints of OAuth, which the kit does not have.
@@ -285,7 +293,7 @@ class DiscoveryHandler(APIHandler):
 
     async def get(self) -> None:
         issuer = self.app.sessions.config.issuer
-        self.set_header("Access-Control-Allow-Origin", "*")
+        self.open_to_all_origins()
         self.finish(
             {
                 "issuer": issuer,
@@ -297,14 +305,14 @@ class DiscoveryHandler(APIHandler):
         )
 
 
-class JWKSHandler(APIHandler):
+class JWKSHandler(PublicDocumentHandler):
     """GET {base}/jwt/jwks.json: the public keys, for whoever verifies our access tokens (RFC 7517)."""
 
     public = "public keys are public"
 
     async def get(self) -> None:
         keys = self.app.sessions.keys
-        self.set_header("Access-Control-Allow-Origin", "*")
+        self.open_to_all_origins()
         self.set_header("Cache-Control", f"max-age={keys.next_change_s()}, must-revalidate")
         self.finish(keys.jwks())
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import threading
@@ -62,6 +63,10 @@ class Visitors:
         connection.close()
 
 
+def credentials(email: str) -> list[dict[str, str]]:
+    return [{"id": "email", "value": email}, {"id": "password", "value": "correct horse battery"}]
+
+
 def children(pid: int) -> set[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return {int(number) for number in text.split()}
@@ -104,14 +109,11 @@ def test_sigterm_finishes_what_was_begun(tmp_path: Path) -> None:
     address = urlsplit(server.url)
     connections = []
     for _ in range(20):
-        connection = http.client.HTTPConnection(
-            address.hostname or "", address.port, timeout=DEADLINE_S
-        )
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=DEADLINE_S)
         connection.request(
             "POST",
             "/auth/signup",
-            '{"formFields": [{"id": "email", "value": "a%d@example.com"},'
-            ' {"id": "password", "value": "correct horse battery"}]}' % len(connections),
+            json.dumps({"formFields": credentials(f"a{len(connections)}@example.com")}),
             {"Content-Type": "application/json", "rid": "emailpassword"},
         )
         connections.append(connection)
