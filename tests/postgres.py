@@ -268,6 +268,19 @@ def cluster(_cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture
-def postgres_url(cluster: Cluster) -> str:
-    """The address of a database in which there is nothing."""
+def postgres_url(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a database in which there is nothing.
+
+    On a busy machine nobody is given up on; a test of time limits sets its own.
+    """
+    set_limits(monkeypatch, answer_s=DEADLINE_S)
     return cluster.url(cluster.empty_database())
+
+
+def set_limits(monkeypatch: pytest.MonkeyPatch, *, answer_s: float, **server_ms: int) -> None:
+    """How long this process waits, and how long the server lets things take (`lock_timeout=50`)."""
+    from sessions.store import postgres
+
+    limits = " ".join(f"-c {name}={value}" for name, value in server_ms.items())
+    monkeypatch.setattr(postgres, "ANSWER_S", answer_s)
+    monkeypatch.setattr(postgres, "SERVER_LIMITS", limits)

@@ -52,7 +52,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Literal
 
 import psycopg
@@ -69,6 +69,7 @@ log = logging.getLogger("stormcellar.store")
 WRITERS = 8
 READERS = 4
 ANSWER_S = 2.0
+IN_THE_WAY_S = 0.05
 FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 1.0
 POLL_INTERVAL_S = 0.25
@@ -159,6 +160,7 @@ class _Lane:
     def __init__(self, name: str, threads: int, connect: Callable[[], Wire]) -> None:
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix=f"postgres-{name}")
         self._connect = connect
+        self._connecting = threading.Lock()
         self._idle: queue.LifoQueue[Wire] = queue.LifoQueue()
         self._all: set[Wire] = set()
 
@@ -174,6 +176,20 @@ class _Lane:
                 self._idle.put(wire)
 
     def _take(self) -> Wire:
+        wire = self._take_idle()
+        if wire is None:
+            with self._connecting:  # one by one; meanwhile one may have come free
+                wire = self._take_idle() or self._connect_or_share()
+        if wire is None:
+            try:
+                wire = self._idle.get(timeout=ANSWER_S)
+            except queue.Empty:
+                raise StoreUnavailableError(
+                    "PostgreSQL takes no more connections, and none came free"
+                ) from None
+        return wire
+
+    def _take_idle(self) -> Wire | None:
         with contextlib.suppress(queue.Empty):
             while True:
                 wire = self._idle.get_nowait()
@@ -181,13 +197,15 @@ class _Lane:
                     return wire
                 self._all.discard(wire)
                 wire.close()
+        return None
+
+    def _connect_or_share(self) -> Wire | None:
+        """A new connection; None if there is none to be had beside those there are."""
         try:
             wire = self._connect()
-        except Exception:
-            if not self._all:
-                raise
-            with contextlib.suppress(queue.Empty):  # it takes no more, so this thread waits for one of those
-                return self._idle.get(timeout=ANSWER_S)
+        except (psycopg.Error, StoreUnavailableError):
+            if self._all:
+                return None
             raise
         self._all.add(wire)
         return wire
@@ -346,6 +364,7 @@ class PostgresDatabase:
             try:
                 return self._attempt(lane, call, transaction)
             except _IN_THE_WAY:
+                sleep(IN_THE_WAY_S * random.uniform(0.5, 1))  # noqa: S311 - let the other one through first
                 return self._attempt(lane, call, transaction)
 
     def _attempt(self, lane: _Lane, call: _Call, transaction: bool) -> Any:

@@ -24,7 +24,7 @@ from sessions.store import Connection, Database, one_statement  # noqa: E402
 from sessions.store import postgres as postgres_module  # noqa: E402
 from sessions.store.postgres import PostgresDatabase  # noqa: E402
 from sessions.store.session_store import FeedEntry, SessionStore  # noqa: E402
-from tests.postgres import DATABASE, PASSWORD, PASSWORD_IN_ADDRESS, Cluster, Wire  # noqa: E402
+from tests.postgres import DATABASE, PASSWORD, PASSWORD_IN_ADDRESS, Cluster, Wire, set_limits  # noqa: E402
 from tests.sessions.helpers import DEADLINE_S, refresh, sign_in, until, use  # noqa: E402
 from tests.sessions.test_store import NOTES, a_row, insert, notes, rotate  # noqa: E402
 from tests.support import FakeClock, running_engine  # noqa: E402
@@ -65,12 +65,6 @@ def database_of(engine: Sessions) -> PostgresDatabase:
     database = engine._store.database
     assert isinstance(database, PostgresDatabase)
     return database
-
-
-def patient(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An address and a client that wait longer than a busy machine may take."""
-    monkeypatch.setattr(postgres_module, "ANSWER_S", DEADLINE_S)
-    return f"{url}?options=-c%20lock_timeout%3D{DEADLINE_S}s%20-c%20statement_timeout%3D{DEADLINE_S}s"
 
 
 class TestStatements:
@@ -376,7 +370,7 @@ class TestFeed:
             tell_of_two(postgres_url, story)
 
     def test_an_entry_of_a_slow_transaction_is_not_passed_over(
-        self, cluster: Cluster, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+        self, cluster: Cluster, postgres_url: str
     ) -> None:
         """Whoever writes to the feed later waits, so that no higher id is read before a lower one."""
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -400,12 +394,13 @@ class TestFeed:
             await until(lambda: len(heard) == 2)
             assert heard == ["slow", session.handle]
 
-        tell_of_two(patient(postgres_url, monkeypatch), story)
+        tell_of_two(postgres_url, story)
 
     def test_a_transaction_that_stands_still_does_not_hold_up_revocations_for_ever(
-        self, cluster: Cluster, postgres_url: str
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """PostgreSQL cuts that server off, for its connection has a limit; till then others get a 503."""
+        set_limits(monkeypatch, answer_s=DEADLINE_S, lock_timeout=50, idle_in_transaction_session_timeout=500)
 
         async def story(one: Sessions, two: Sessions, clock: FakeClock) -> None:
             session = await one.create_new_session("ann")
@@ -577,7 +572,7 @@ class TestOutages:
                 await database.open()
                 await database.migrate("notes", NOTES)
                 await database.write(insert("before"))
-                monkeypatch.setattr(postgres_module, "ANSWER_S", 0.1)
+                set_limits(monkeypatch, answer_s=0.1)
                 wire.flows.clear()
                 for attempt in (
                     database.write(insert("lost")),
@@ -586,7 +581,7 @@ class TestOutages:
                     with pytest.raises(StoreUnavailableError, match="answer"):
                         await attempt
                 wire.flows.set()
-                monkeypatch.setattr(postgres_module, "ANSWER_S", DEADLINE_S)
+                set_limits(monkeypatch, answer_s=DEADLINE_S)
                 await until_it_answers(database)
                 await database.write(insert("after"))
                 assert {"before", "after"} <= set(await notes(database))
@@ -595,7 +590,7 @@ class TestOutages:
         asyncio.run(story())
 
     def test_a_statement_or_a_lock_that_takes_too_long_is_given_up(
-        self, cluster: Cluster, postgres_url: str
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def story(database: Database) -> None:
             await database.migrate("notes", NOTES)
@@ -604,10 +599,11 @@ class TestOutages:
                 with pytest.raises(StoreUnavailableError, match="lock timeout"):
                     await database.write(insert("a"))
             with pytest.raises(StoreUnavailableError, match="statement timeout"):
-                await database.read(lambda connection: connection.execute("SELECT pg_sleep(10)"))
+                await database.read(lambda connection: connection.execute("SELECT pg_sleep(60)"))
             await database.write(insert("b"))
             assert await notes(database) == ["b"]
 
+        set_limits(monkeypatch, answer_s=DEADLINE_S, lock_timeout=100, statement_timeout=2000)
         tell(postgres_url, story)
 
     def test_a_database_that_is_away_at_the_start_can_be_opened_later(
