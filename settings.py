@@ -483,7 +483,9 @@ class Settings:
         effect="On the API server: the origin of the server that shows the pages, like "
         "https://www.example.com, if it is another one. It counts as a trusted origin, and people are sent "
         "back there after signing in here. Empty: the pages are here.",
-        danger="A page there can do all that its visitor can do here.",
+        danger="A page there can do all that its visitor can do here. Unless cookie_same_site is none, both "
+        "must be one site; only the last two labels of their names are compared, so below a public suffix "
+        "such as co.uk a mistake is not noticed.",
     )
     api_domain: str = setting(
         "",
