@@ -66,7 +66,7 @@ from sessions.store.migrations import apply_steps, statements
 
 log = logging.getLogger("stormcellar.store")
 
-WRITERS = 8
+WRITERS = 8  # with the readers and the watcher at most 13 connections a process, made as they are needed
 READERS = 4
 ANSWER_S = 2.0
 IN_THE_WAY_S = 0.05
@@ -180,14 +180,14 @@ class _Lane:
         if wire is None:
             with self._connecting:  # one by one; meanwhile one may have come free
                 wire = self._take_idle() or self._connect_or_share()
-        if wire is None:
-            try:
-                wire = self._idle.get(timeout=ANSWER_S)
-            except queue.Empty:
-                raise StoreUnavailableError(
-                    "PostgreSQL takes no more connections, and none came free"
-                ) from None
-        return wire
+        return wire or self._wait_for_one()
+
+    def _wait_for_one(self) -> Wire:
+        deadline = monotonic() + ANSWER_S
+        while self._all and monotonic() < deadline:  # those there are may all turn out to be broken
+            with contextlib.suppress(queue.Empty):
+                return self._idle.get(timeout=FIRST_RETRY_S)
+        raise StoreUnavailableError("PostgreSQL: no connection came free")
 
     def _take_idle(self) -> Wire | None:
         with contextlib.suppress(queue.Empty):
