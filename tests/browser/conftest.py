@@ -23,9 +23,12 @@ from playwright.sync_api import (
     Error,
     Page,
     WebError,
+    expect,
     sync_playwright,
 )
 
+from tests.browser.proxy import Proxy
+from tests.browser.visitor import PATIENCE_S, Visitor
 from tests.parts import axe_source, require
 from tests.serving import ServerProcess
 
@@ -37,8 +40,10 @@ QUIET = (  # a browser that calls nobody but the server under test, and needs no
     "--no-first-run",
     "--disable-quic",
     "--disable-gpu",
+    # Names to reach a server by that are not loopback names to the browser.
+    "--host-resolver-rules=MAP *.test 127.0.0.1",
 )
-PATIENCE_MS = 20_000  # for one step; a machine with other work to do must not fail a test
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -89,16 +94,24 @@ def complaints() -> Complaints:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """One Chromium for the whole folder."""
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Starts a Chromium with further options of Playwright's `launch`; it ends with the folder's tests."""
     chromium = require("chromium")
     require("playwright")
     # For root Chromium does not start with its sandbox on.
     arguments = [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else list(QUIET)
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield running
-        running.close()
+        yield lambda **options: playwright.chromium.launch(
+            executable_path=chromium, args=arguments, **options
+        )
+
+
+@pytest.fixture(scope="package")
+def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
+    """One Chromium for the whole folder."""
+    running = launch()
+    yield running
+    running.close()
 
 
 @pytest.fixture
@@ -112,7 +125,7 @@ def new_context(
 
     def make(**options: Any) -> BrowserContext:
         context = browser.new_context(**options)
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(PATIENCE_S * 1000)
         complaints.watch(context)
         contexts.append((context, options.get("java_script_enabled", True)))
         return context
@@ -144,6 +157,17 @@ def page_without_scripts(new_context: Callable[..., BrowserContext]) -> Page:
 
 
 @pytest.fixture
+def visit(new_context: Callable[..., BrowserContext]) -> Callable[..., Visitor]:
+    """Somebody at a browser of their own: `visit(server.url)`, `visit(server.url, has_scripts=False)`."""
+
+    def make(site: str, *, has_scripts: bool = True, **options: Any) -> Visitor:
+        context = new_context(java_script_enabled=has_scripts, **options)
+        return Visitor(context, site, has_scripts=has_scripts)
+
+    return make
+
+
+@pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers that end with the test: `start_server("--access_token_lifetime_s=5").url`.
 
@@ -169,6 +193,20 @@ def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
 
 
 @pytest.fixture
+def start_proxy(tmp_path: Path) -> Iterator[Callable[..., Proxy]]:
+    """Starts reverse proxies that end with the test: `start_proxy("https", "app.test")`."""
+    proxies: list[Proxy] = []
+
+    def start(scheme: str, host: str, **options: bool) -> Proxy:
+        proxies.append(Proxy(tmp_path, scheme, host, **options))
+        return proxies[-1]
+
+    yield start
+    for proxy in proxies:
+        proxy.close()
+
+
+@pytest.fixture
 def screenshot() -> Callable[[Page, str], Path]:
     """Keeps a picture of the whole page for people to look at: tests/.artifacts/NAME.png."""
 
@@ -186,7 +224,8 @@ def axe() -> Callable[[Page], list[str]]:
     source = axe_source()
 
     def find(page: Page) -> list[str]:
-        page.evaluate(source)
+        if not page.evaluate("'axe' in window"):
+            page.evaluate(source)
         result = page.evaluate("axe.run()")
         return [
             f"{violation['id']}: {violation['help']}: {node['html']}"

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""A form that was sent with an expired access token arrives as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.browser.visitor import Visitor
+from tests.serving import ServerProcess
+
+MORE_PAGES = (sys.executable, "-m", "tests.browser.apps.more_pages")
+MESSAGE = "Zwölf Boxkämpfer\njagen & essen = 100 % 🦊 <b>"
+UPLOAD = random.Random(2).randbytes(2 * 1024 * 1024)
+
+Visit = Callable[..., Visitor]
+scripts_on_and_off = pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no-scripts"])
+
+
+@pytest.fixture
+def author(start_server: Callable[..., ServerProcess], visit: Visit, has_scripts: bool) -> Visitor:
+    """Somebody who has a form before them, and whose access token has just expired."""
+    visitor = visit(start_server(program=MORE_PAGES).url, has_scripts=has_scripts)
+    visitor.sign_up(wanted="/forms")
+    visitor.lose_access_token()
+    visitor.documents.clear()
+    return visitor
+
+
+def received(author: Visitor) -> dict[str, Any]:
+    """What the server says that it got, once it has answered."""
+    what: dict[str, Any] = json.loads(author.page.locator("#received").inner_text())
+    return what
+
+
+def sent_to(author: Visitor) -> list[str]:
+    return [line.partition("?")[0] for line in author.documents]
+
+
+ROUND_TRIP = ["POST /forms", "POST /auth/session/refresh/return", "POST /forms"]
+
+
+@scripts_on_and_off
+def test_a_form_sent_with_an_expired_token_arrives_complete(author: Visitor) -> None:
+    form = author.page.locator("#text-form")
+    form.get_by_label("Subject").fill("A subject")
+    form.get_by_label("Message").fill(MESSAGE)
+    form.get_by_label("red").check()
+    form.get_by_label("blue").check()
+    form.get_by_role("button").click()
+    arrived = received(author)
+    assert arrived["query"] == "from=text"
+    assert arrived["fields"] == {
+        "subject": ["A subject"],
+        "message": [
+            MESSAGE.replace("\n", "\r\n")
+        ],  # as every form sends it (HTML, constructing the entry list)
+        "colour": ["red", "blue"],
+    }
+    assert sent_to(author) == ROUND_TRIP
+    assert author.address == "/forms?from=text"
+
+
+@scripts_on_and_off
+def test_an_upload_sent_with_an_expired_token_arrives_complete(author: Visitor) -> None:
+    form = author.page.locator("#upload-form")
+    form.get_by_label("Title").fill("Größe")
+    form.get_by_label("File").set_input_files(
+        {"name": "grün.bin", "mimeType": "application/octet-stream", "buffer": UPLOAD}
+    )
+    form.get_by_role("button", name="Upload").click()
+    arrived = received(author)
+    assert arrived["query"] == "from=upload"
+    assert arrived["fields"] == {"title": ["Größe"]}
+    (file,) = arrived["files"]
+    assert file == {
+        "name": "file",
+        "filename": "grün.bin",
+        "bytes": len(UPLOAD),
+        "sha256": hashlib.sha256(UPLOAD).hexdigest(),
+    }
+    assert sent_to(author) == ROUND_TRIP
+
+
+@pytest.mark.parametrize("has_scripts", [True])
+def test_a_form_sent_when_the_session_is_over_is_not_taken_and_ends_at_sign_in(author: Visitor) -> None:
+    author.context.clear_cookies(name="sRefreshToken")
+    author.page.locator("#text-form").get_by_role("button").click()
+    author.arrive_at_sign_in(wanted="/forms?from=text")
+    assert author.page.locator("#received").count() == 0
