@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import tornado.autoreload
-from tornado.httputil import HTTPServerRequest
 from tornado.web import Application as TornadoApplication
-from tornado.web import RequestHandler, _HandlerDelegate
+from tornado.web import RequestHandler
 
 import processes
 import settings as configuration
@@ -28,6 +27,7 @@ from accounts import ARGON2ID, Argon2Parameters, Mailer, PasswordHasher, Users
 from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
+from handlers.base import BaseHandler
 from handlers.headers import default_headers
 from handlers.live import LiveConnections
 from handlers.mails import Mails, make_mailer
@@ -172,12 +172,9 @@ class Application(TornadoApplication):
             link_base=mail_link_base(options),
         )
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> _HandlerDelegate:
-        self.requests_under_way += 1
-        return super().find_handler(request, **kwargs)
-
     def log_request(self, handler: RequestHandler) -> None:
-        self.requests_under_way -= 1
+        if isinstance(handler, BaseHandler):
+            self.requests_under_way -= 1
         super().log_request(handler)
         if self.metrics is not None:
             self.metrics.request(handler)
@@ -199,10 +196,7 @@ class Application(TornadoApplication):
             return {"accepting": accepting, "keys": not cast(RemoteSessions, self.sessions).keys.is_empty}
         database = False
         with contextlib.suppress(StoreUnavailableError):
-            database = (
-                await self.database.read(lambda connection: connection.execute("SELECT 1").fetchone())
-                is not None
-            )
+            database = await self.database.read(_answers)
         return {
             "accepting": accepting,
             "database": database,

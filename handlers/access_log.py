@@ -15,7 +15,13 @@ def log_request(handler: RequestHandler) -> None:
     status = handler.get_status()
     level = logging.INFO if status < 500 else logging.ERROR
     request = handler.request
-    log.log(level, "%d %s %s %.1f ms", status, request.method, request.path, 1000 * request.request_time())
+    took_ms = 1000 * request.request_time()
+    log.log(level, "%d %s %s %.1f ms", status, request.method, printable(request.path), took_ms)
+
+
+def printable(text: str) -> str:
+    """Text from a client in visible ASCII, so that it forges no line and steers no terminal."""
+    return text.encode("unicode_escape").decode()
 
 
 def log_failure(handler: RequestHandler, error: BaseException | None) -> None:
@@ -23,6 +29,6 @@ def log_failure(handler: RequestHandler, error: BaseException | None) -> None:
     request = handler.request
     if isinstance(error, HTTPError):
         if message := error.get_message():
-            log.warning("%s %s: %d %r", request.method, request.path, error.status_code, message)
+            log.warning("%s %s: %d %r", request.method, printable(request.path), error.status_code, message)
     else:
-        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        log.error("%s %s failed", request.method, printable(request.path), exc_info=error)

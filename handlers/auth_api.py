@@ -22,6 +22,8 @@ from sessions import Session, SessionError, StoreUnavailableError, UnauthorisedE
 
 ROUNDS_COOKIE = "sRefreshRounds"
 ROUNDS_WINDOW_S = 20
+MAX_JSON_BYTES = 64 * 1024
+MAX_JWKS_AGE_S = 3600  # a key that had to be withdrawn is not trusted longer by those who cache
 MAX_ROUNDS = 6  # three renewals; more returns with a good token, for tabs that are opened again all at once
 RENEWAL, RETURN = 2, 1  # what each counts
 CHECK_COOKIES = "checkCookies"
@@ -41,6 +43,8 @@ class APIHandler(BaseHandler):
         Raises:
             BadRequest: it is none.
         """
+        if len(self.request.body) > MAX_JSON_BYTES:
+            raise HTTPError(413)  # parsing it would keep everybody else waiting
         try:
             body = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):
@@ -145,8 +149,9 @@ class RefreshHandler(APIHandler):
                 anti_csrf_token=self.request.headers.get("anti-csrf"),
                 anti_csrf_check=method == "cookie" and self._check_anti_csrf(),
             )
-        except UnauthorisedError:
-            self.transfer.clear()
+        except UnauthorisedError as error:
+            if error.clear_tokens:
+                self.transfer.clear()
             raise
         assert session.new_tokens is not None  # noqa: S101 - a refresh always makes them
         self.transfer.attach(session.new_tokens, method)
@@ -217,7 +222,7 @@ class RefreshReturnHandler(RefreshHandler):
     async def _has_session(self) -> bool:
         """Whether the visitor's access token is good by now: another tab was faster."""
         try:
-            return await super(APIHandler, self).get_session() is not None
+            return await BaseHandler.get_session(self) is not None
         except StoreUnavailableError:
             raise
         except SessionError:
@@ -313,7 +318,9 @@ class JWKSHandler(PublicDocumentHandler):
     async def get(self) -> None:
         keys = self.app.sessions.keys
         self.open_to_all_origins()
-        self.set_header("Cache-Control", f"max-age={keys.next_change_s()}, must-revalidate")
+        self.set_header(
+            "Cache-Control", f"max-age={min(keys.next_change_s(), MAX_JWKS_AGE_S)}, must-revalidate"
+        )
         self.finish(keys.jwks())
 
 

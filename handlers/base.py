@@ -19,7 +19,7 @@ A class narrows what it accepts by `check_database = True`, or by overriding
 
 from __future__ import annotations
 
-import http
+import http.client
 import logging
 import secrets
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from urllib.parse import urlencode
 from tornado.web import HTTPError, RequestHandler
 
 from accounts import TooBusyError
-from handlers.access_log import log_failure
+from handlers.access_log import log_failure, printable
 from handlers.addresses import with_return
 from handlers.caller import (
     SAFE_METHODS,
@@ -52,6 +52,7 @@ from sessions import (
     TryRefreshTokenError,
     UnauthorisedError,
 )
+from sessions.feed import REPLACED
 from settings import is_loopback
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class BaseHandler(RequestHandler):
     # -- before -------------------------------------------------------------------------------------
 
     def initialize(self) -> None:
+        self.app.requests_under_way += 1  # until it is logged
         self.session = None
         options = self.app.options
         self.transfer = Transfer(
@@ -196,7 +198,7 @@ class BaseHandler(RequestHandler):
         for token in (self.transfer.cookie(self.app.jar.access), self.transfer.bearer_token()):
             handle = await sessions.handle_of(token) if token else None
             if handle is not None:
-                await sessions.revoke_session(handle, reason="signed in again")
+                await sessions.revoke_session(handle, reason=REPLACED)
         await self.app.account_claims.catch_up(session)
         self.session, self.arrived_by = session, method
         return session
@@ -362,7 +364,10 @@ class BaseHandler(RequestHandler):
             # A form that goes round by another server comes back as anybody's: its Origin is then `null`.
             self.render_refresh_page(in_place=True)
         elif self.request.method not in ("GET", "HEAD"):
-            self.redirect(self._detour(), status=307)  # method and body go along
+            if not return_address(self.request.uri, fallback=""):
+                self.write_failure(400)  # nothing is sent to another address than it was meant for
+            else:
+                self.redirect(self._detour(), status=307)  # method and body go along
         elif self.app.options.refresh_mode == "detour" or not self.session_required:
             self.redirect(self._detour(), status=303)
         elif self.app.options.refresh_mode == "in_place":
@@ -430,16 +435,17 @@ class BaseHandler(RequestHandler):
         if status >= 500:
             log.error("request %s failed with %d", self.request_id, status)
         if self.wants_page():
-            title = http.HTTPStatus(status).phrase
+            title = http.client.responses.get(status, "Error")
             self.render("error.html", status=status, title=title, message=message, request_id=self.request_id)
         else:
             self.finish({"message": message, "requestId": self.request_id})
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         if isinstance(value, StoreUnavailableError | TooBusyError):
-            log.warning("%s %s: %s", self.request.method, self.request.path, value)
+            log.warning("%s %s: %s", self.request.method, printable(self.request.path), value)
         elif isinstance(value, SessionError):
-            log.info("%s %s: %s (%s)", self.request.method, self.request.path, value.message, value)
+            path = printable(self.request.path)
+            log.info("%s %s: %s (%s)", self.request.method, path, value.message, value)
         else:
             log_failure(self, value)
 

@@ -11,6 +11,7 @@ from typing import Any
 from accounts import FieldErrors, InvalidTokenError, UnknownUserError
 from handlers.auth_api import APIHandler, BadRequest, field_error, required_fields
 from handlers.base import BaseHandler
+from handlers.new_password import reset_password
 from sessions import Session, UnauthorisedError
 
 
@@ -55,13 +56,12 @@ class PasswordResetHandler(APIHandler):
         try:
             fields = required_fields(body, ("password",))
             token = token_of(body, "password reset token")
-            user = await self.app.accounts.reset_password(token, fields["password"])
+            await reset_password(self.app, token, fields["password"])
         except FieldErrors as error:
             self.finish(field_error(error))
         except InvalidTokenError:
             self.finish({"status": "RESET_PASSWORD_INVALID_TOKEN_ERROR"})
         else:
-            await self.app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
             self.finish({"status": "OK"})
 
 

@@ -45,6 +45,7 @@ REASONS = {
     GOING_AWAY: "the server is going away",
 }
 CHECK_INTERVAL_S = 1.0
+CHECK_AGAIN_S = 5.0
 RENEW_AHEAD = 0.2  # of an access token's lifetime, but at most
 RENEW_AHEAD_MAX_S = 60.0
 
@@ -61,6 +62,7 @@ class LiveConnections:
         self._by_handle: dict[str, set[LiveHandler]] = defaultdict(set)
         self._by_user: dict[str, set[LiveHandler]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
         sessions.feed.listen(self._hear)
 
     def __iter__(self) -> Iterator[LiveHandler]:
@@ -70,10 +72,12 @@ class LiveConnections:
         return sum(map(len, self._by_handle.values()))
 
     def start(self) -> None:
+        self._stopped = False
         self._spawn(self._watch_deadlines())
 
     async def stop(self) -> None:
         """Say goodbye to everybody; clients may connect again at once, to another server."""
+        self._stopped = True
         for connection in list(self):
             connection.end(GOING_AWAY)
         for task in self._tasks:
@@ -81,8 +85,16 @@ class LiveConnections:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def add(self, connection: LiveHandler) -> None:
-        self._by_handle[connection.session.handle].add(connection)
-        self._by_user[connection.session.user_id].add(connection)
+        """Hear for this connection from now on, and catch up with what came during its handshake."""
+        session, feed = connection.session, self._sessions.feed
+        self._by_handle[session.handle].add(connection)
+        self._by_user[session.user_id].add(connection)
+        if self._stopped:
+            connection.end(GOING_AWAY)
+        elif session.handle in feed.revoked:
+            connection.end(REVOKED)
+        elif session.handle in feed.payload_versions:
+            self._spawn(self._check_claims(connection))
 
     def remove(self, connection: LiveHandler) -> None:
         for index, key in (
@@ -136,6 +148,7 @@ class LiveConnections:
         now = self._sessions.clock.now()
         for connection in list(self):
             if connection.deadline <= now:
+                connection.deadline = now + CHECK_AGAIN_S  # should the store not answer
                 self._spawn(self._renew_or_end(connection))
             elif not connection.reminded and connection.reminder_at <= now:
                 connection.reminded = True
@@ -180,8 +193,11 @@ class LiveHandler(ProtectedHandler):
         if not is_same_site(self.request, self.own_origin, self.app.trusted_origins):
             raise HTTPError(403, "a connection from another site")
 
+    def head(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise HTTPError(405)  # a connection that stays open has no head alone (RFC 6455, section 4.1)
+
     def join(self) -> None:
-        """The connection is open: hear what happens to its session from now on."""
+        """The connection is open: hear what happens to its session, from the handshake on."""
         self.extend(self.session.expires_at)
         self.app.live.add(self)
 
@@ -260,8 +276,8 @@ class ProtectedEventStreamHandler(LiveHandler):
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")  # nginx would keep the events to itself
         await self.flush()
-        self.join()
         self._streaming = asyncio.ensure_future(self.stream())
+        self.join()
         with contextlib.suppress(asyncio.CancelledError, StreamClosedError):
             await self._streaming
         self.leave()
@@ -271,6 +287,8 @@ class ProtectedEventStreamHandler(LiveHandler):
         await asyncio.Event().wait()
 
     async def send(self, text: str, event: str = "message") -> None:
+        if self._finished:
+            return
         lines = "".join(f"data: {line}\n" for line in text.splitlines() or [""])
         self.write(f"event: {event}\n{lines}\n")
         with contextlib.suppress(StreamClosedError):

@@ -10,6 +10,7 @@ from typing import Any
 
 from accounts import FieldErrors, InvalidTokenError, UnknownUserError
 from handlers.base import BaseHandler, ProtectedHandler
+from handlers.new_password import reset_password
 from sessions import UnauthorisedError
 
 
@@ -70,13 +71,12 @@ class ResetPasswordHandler(MailedLinkHandler):
     async def post(self) -> None:
         password = self.password_field()
         try:
-            user = await self.app.accounts.reset_password(self.token(), password)
+            user = await reset_password(self.app, self.token(), password)
         except FieldErrors as error:
             self._show(error.errors)
         except InvalidTokenError as error:
             self._show({"": f"{error}."})
         else:
-            await self.app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
             if self.session is not None and self.session.user_id == user.user_id:
                 self.session = None
                 self.transfer.clear()

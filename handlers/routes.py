@@ -108,13 +108,16 @@ def access(handler: Any) -> str:
     Raises:
         AccessUnsaid: it does not say.
     """
-    if issubclass(handler, ProtectedHandler):
+    name = f"{handler.__module__}.{handler.__qualname__}"
+    if issubclass(handler, ProtectedHandler) and handler.session_required:
+        if handler.get_session is not BaseHandler.get_session:
+            raise AccessUnsaid(f"{name} replaces get_session, which is what protects it: leave it as it is")
         return "protected"
     reason = getattr(handler, "public", "")
     if not reason:
         raise AccessUnsaid(
-            f"{handler.__module__}.{handler.__qualname__} does not say who may use it: inherit from "
-            'ProtectedHandler, or write `public = "<why everybody may>"` in the class'
+            f"{name} does not say who may use it: inherit from ProtectedHandler, or write "
+            '`public = "<why everybody may>"` in the class'
         )
     return f"public: {reason}"
 

@@ -304,7 +304,7 @@ class Sessions:
         if self.feed.state == "never":
             raise StoreUnavailableError("this process has not heard the revocation feed yet")
         if token.handle in self.feed.revoked:
-            raise UnauthorisedError(f"session {token.handle} was revoked")
+            raise self.session_is_gone(token.handle)
         changed = self.feed.payload_versions.get(token.handle)
         if changed is not None and token.payload_version < changed[0]:
             raise TryRefreshTokenError("the session's claims have changed")
@@ -418,7 +418,7 @@ class Sessions:
                 return rotated, False
             row = await self._store.load(handle)
             if row is None or not self._is_alive(row):
-                raise UnauthorisedError(f"session {handle} is over")
+                raise self.session_is_gone(handle)
             if not presented.matches(row.secret):
                 log.error("a refresh token of session %s was made without the store", handle)
                 raise UnauthorisedError("not a refresh token of this session")
@@ -542,7 +542,7 @@ class Sessions:
 
     def _note_revoked(self, handles: list[str], until: float, reason: str) -> list[str]:
         for handle in handles:
-            self.feed.note_revoked(handle, until)
+            self.feed.note_revoked(handle, until, reason)
             log.info("session %s revoked: %s", handle, reason)
             self.on_event("revoked")
         return handles
@@ -551,9 +551,14 @@ class Sessions:
         """When the last access token that exists now will have expired, whoever's clock is asked."""
         return self.clock.now() + self.config.access_token_lifetime_s + CLOCK_MARGIN_S
 
-    @staticmethod
-    def session_is_gone(session_handle: str) -> UnauthorisedError:
-        return UnauthorisedError(f"session {session_handle} is over")
+    def session_is_gone(self, session_handle: str) -> UnauthorisedError:
+        """What its tokens are answered with.
+
+        A request of a session that was replaced by another sign-in may be answered after that one; then
+        the browser holds the new session's tokens already, and must keep them.
+        """
+        clear_tokens = session_handle not in self.feed.replaced
+        return UnauthorisedError(f"session {session_handle} is over", clear_tokens=clear_tokens)
 
     # -- connections that stay open ---------------------------------------------------------------
 

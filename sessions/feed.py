@@ -31,6 +31,8 @@ from sessions.store.session_store import FeedEntry, SessionStore
 log = logging.getLogger("stormcellar.sessions")
 
 PAGE = 10_000
+REPLACED = "signed in again"
+"""The reason of a revocation because somebody signed in over the session, in the same browser."""
 RETRY_S = 0.5
 
 State = Literal["never", "live", "lost"]
@@ -48,6 +50,8 @@ class Feed:
         self.state: State = "never"
         self.revoked: dict[str, float] = {}
         """Handles of revoked sessions, each with the time until which that matters."""
+        self.replaced: set[str] = set()
+        """Those of them that another sign-in in the same browser has put an end to."""
         self.payload_versions: dict[str, tuple[int, float]] = {}
         """Handles of sessions whose claims changed: the version that tokens must have, and until when."""
         self._store = store
@@ -85,14 +89,17 @@ class Feed:
         """Drop the entries that no living token is concerned by."""
         now = self._clock.now()
         self.revoked = {handle: until for handle, until in self.revoked.items() if until > now}
+        self.replaced &= self.revoked.keys()
         self.payload_versions = {
             handle: entry for handle, entry in self.payload_versions.items() if entry[1] > now
         }
         self._heard = {entry for entry in self._heard if entry.keep_until > now}
 
-    def note_revoked(self, handle: str, until: float) -> None:
+    def note_revoked(self, handle: str, until: float, reason: str) -> None:
         """Know of this process' own revocation before it is acknowledged, not a moment later."""
         self.revoked[handle] = until
+        if reason == REPLACED:
+            self.replaced.add(handle)
 
     def note_payload(self, handle: str, version: int, until: float) -> None:
         known = self.payload_versions.get(handle, (0, 0.0))
@@ -140,7 +147,7 @@ class Feed:
             return
         self._heard.add(entry)
         if entry.kind == "revoked":
-            self.note_revoked(entry.handle, entry.keep_until)
+            self.note_revoked(entry.handle, entry.keep_until, entry.reason)
         elif entry.kind == "payload":
             self.note_payload(entry.handle, entry.payload_version, entry.keep_until)
         elif entry.kind != "message":

@@ -59,6 +59,7 @@ class SilentFeed:
     def __init__(self) -> None:
         self.state: State = "never"
         self.revoked: dict[str, float] = {}
+        self.payload_versions: dict[str, tuple[int, float]] = {}
 
     def listen(self, listener: Listener) -> None:
         """There will be nothing to hear."""

@@ -46,6 +46,7 @@ export function openLine(path, { onMessage, onOpen, onEnd } = {}) {
     };
     socket.onmessage = ({ data }) => (data === RENEW ? renew() : onMessage?.(data));
     socket.onclose = ({ code }) => {
+      if (isOver) return;
       if (code === SIGNED_OUT) end("signed-out");
       else if (code === FORBIDDEN) end("forbidden");
       else if (code === NOT_RENEWED || !wasOpen) renewAndConnect();

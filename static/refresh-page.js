@@ -36,7 +36,7 @@ async function renew() {
   }
   const target = isRenewed ? await explanation(before) : signInAddress();
   if (target) location.replace(target);
-  else if (form) form.submit();
+  else if (form) HTMLFormElement.prototype.submit.call(form); // a field may be called "submit"
   else if (isInPlace) location.reload();
   else location.replace(address);
 }

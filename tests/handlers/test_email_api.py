@@ -7,6 +7,7 @@ Source: SuperTokens' frontend driver interface (FDI), EmailPassword and EmailVer
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from tornado.httpclient import HTTPResponse
 
 from accounts import Mail
 from server import Application
-from sessions import Session, TryRefreshTokenError
+from sessions import Session, StoreUnavailableError, TryRefreshTokenError
 from tests.client import PASSWORD, Client, json_of, set_cookies
 from tests.handlers.mailbox import last_link, last_token, mails
 from tests.handlers.parts import LIFETIME_S, with_settings
@@ -136,6 +137,33 @@ async def test_a_new_password_ends_every_session_of_the_user_and_nobody_elses(
         assert json_of(await gone.call("/sample/api", method="GET")) == {"message": "unauthorised"}
         assert (await gone.refresh()).code == 401
     assert (await bob.call("/sample/api", method="GET")).code == 200
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.gen_test
+async def test_a_reset_that_breaks_off_leaves_no_old_session_that_the_link_cannot_end(
+    client: Client, new_client: NewClient, app: Application, failing: int
+) -> None:
+    """Whichever time sessions cannot be ended: the same link does it, or they have ended already."""
+    phone = new_client()
+    await client.sign_up()
+    await phone.sign_in()
+    await forget(new_client())
+    revoke_all, calls = app.sessions.revoke_all_sessions_for_user, itertools.count(1)
+
+    async def breaks_off(*arguments: Any, **options: Any) -> list[str]:
+        if next(calls) == failing:
+            raise StoreUnavailableError("for the test")
+        return await revoke_all(*arguments, **options)
+
+    app.sessions.revoke_all_sessions_for_user = breaks_off  # type: ignore[method-assign]
+    token = await last_token(app)
+    assert (await reset(new_client(), token)).code == 503
+    if failing == 1:
+        assert (await reset(new_client(), token)).code == 200
+    assert (await phone.call("/sample/api", method="GET")).code == 401
+    assert (await phone.refresh()).code == 401
+    await client.sign_in(password=NEW_PASSWORD)
 
 
 @pytest.mark.gen_test

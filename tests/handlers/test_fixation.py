@@ -177,3 +177,20 @@ async def test_a_planted_marker_only_costs_its_visitor_one_way_more(client: Clie
     assert (await client.get("/dashboard")).headers["Location"].startswith("/refresh-session?")
     await client.get("/auth/session/refresh/return?redirectBack=/dashboard", follow=True)
     assert client.visited[-1] == "GET /login?redirectBack=/dashboard 200"
+
+
+@pytest.mark.gen_test
+async def test_an_answer_that_is_late_leaves_the_session_that_came_after_it(
+    new_client: Callable[..., Client],
+) -> None:
+    """A call of the old session is answered when somebody has signed in over it: the new cookies stay."""
+    client = new_client()
+    await client.sign_up()
+    late = new_client()
+    late.jar = dict(client.jar)
+    await client.sign_in()
+    for answer in (await late.refresh(), await late.call("/auth/signout")):
+        assert answer.code == 401
+        assert "front-token" not in answer.headers
+        assert not answer.headers.get_list("Set-Cookie")
+    assert (await client.get("/dashboard")).code == 200

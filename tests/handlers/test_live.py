@@ -283,3 +283,40 @@ def test_an_event_stream_ends_with_its_session_and_says_so(tmp_path: Path) -> No
             assert len(here.application.live) == 0
 
     run(story)
+
+
+def test_a_session_revoked_during_the_handshake_closes_its_socket_at_once(tmp_path: Path) -> None:
+    """The news came before the connection was there to hear it."""
+
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in()
+            live, add = here.application.live, here.application.live.add
+
+            def add_late(connection: Any) -> None:
+                here.application.sessions.feed.note_revoked(session.handle, here.clock.now() + 60, "revoked")
+                add(connection)
+
+            live.add = add_late  # type: ignore[method-assign]
+            assert await closed_with(await here.connect(session)) == 4001
+            assert len(live) == 0
+
+    run(story)
+
+
+def test_head_opens_no_connection_that_stays(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in()
+            assert session.new_tokens
+            cookie = f"sAccessToken={session.new_tokens.access_token}"
+            for path in ("/echo", "/ticker"):
+                answer = await AsyncHTTPClient().fetch(
+                    here.origin + path,
+                    method="HEAD",
+                    headers={"Cookie": cookie, "Origin": here.origin},
+                    raise_error=False,
+                )
+                assert answer.code == 405
+
+    run(story)

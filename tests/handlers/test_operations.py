@@ -83,3 +83,21 @@ def test_metrics_are_for_this_machine_only(tmp_path: Path) -> None:
             assert (await get(here, "/metrics", X_Forwarded_For="192.0.2.1")).code == 404
 
     run(story)
+
+
+def test_a_request_that_is_given_up_is_not_waited_for(tmp_path: Path) -> None:
+    """What counts as under way has a handler, and is counted until it is logged."""
+
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            await get(here, "/healthz")
+            await get(here, "/static/style.css")
+            await get(here, "/nowhere")
+            reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+            writer.write(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
+            await writer.drain()
+            writer.close()
+            await get(here, "/healthz")
+            assert here.application.requests_under_way == 0
+
+    run(story)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from tornado.httpclient import HTTPResponse
 
 from server import Application
+from sessions import StoreUnavailableError
 from settings import Settings
 from tests.client import PASSWORD, Client, json_of, set_cookies
 from tests.handlers.mailbox import last_path, last_token, mails
@@ -86,6 +88,33 @@ async def test_a_new_password_ends_every_session_and_this_browsers_too(
     assert title(await client.get(done.headers["Location"])) == "Sign in"
     assert (await phone.call("/sample/api", method="GET")).code == 401
     assert (await phone.refresh()).code == 401
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.gen_test
+async def test_a_reset_that_breaks_off_leaves_no_old_session_that_the_link_cannot_end(
+    client: Client, new_client: NewClient, app: Application, failing: int
+) -> None:
+    """Whichever time sessions cannot be ended: the same link does it, or they have ended already."""
+    phone = new_client()
+    await client.sign_up()
+    await phone.sign_in()
+    await forget(new_client())
+    revoke_all, calls = app.sessions.revoke_all_sessions_for_user, itertools.count(1)
+
+    async def breaks_off(*arguments: Any, **options: Any) -> list[str]:
+        if next(calls) == failing:
+            raise StoreUnavailableError("for the test")
+        return await revoke_all(*arguments, **options)
+
+    app.sessions.revoke_all_sessions_for_user = breaks_off  # type: ignore[method-assign]
+    token = await last_token(app)
+    assert (await reset(new_client(), token)).code == 503
+    if failing == 1:
+        assert (await reset(new_client(), token)).code == 303
+    assert (await phone.call("/sample/api", method="GET")).code == 401
+    assert (await phone.refresh()).code == 401
+    await client.sign_in(password=NEW_PASSWORD)
 
 
 @pytest.mark.gen_test
