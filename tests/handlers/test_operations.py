@@ -93,7 +93,7 @@ def test_a_request_that_is_given_up_is_not_waited_for(tmp_path: Path) -> None:
             await get(here, "/healthz")
             await get(here, "/static/style.css")
             await get(here, "/nowhere")
-            reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+            _, writer = await asyncio.open_connection("127.0.0.1", here.port)
             writer.write(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
             await writer.drain()
             writer.close()
