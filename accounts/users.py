@@ -275,6 +275,23 @@ class Users:
             raise FieldErrors(errors)
         return await self._create_token("reset_password", await self._credentials(address))
 
+    async def check_password_reset(self, token: str, new_password: str) -> User:
+        """Whose password `reset_password` would change; nothing is spent.
+
+        Raises:
+            FieldErrors: the password may not be chosen.
+            InvalidTokenError: the token opens nothing.
+        """
+        found = await self._database.read(
+            lambda connection: self._look_up(connection, token, "reset_password")
+        )
+        refusal = self._refuse_password(new_password, found[1].user.email if found else "")
+        if refusal:
+            raise FieldErrors({"password": refusal})
+        if found is None:
+            raise InvalidTokenError
+        return found[1].user
+
     async def reset_password(self, token: str, new_password: str) -> User:
         """Spend a token of `create_password_reset`. Ending all sessions of the user is the caller's part.
 
@@ -285,14 +302,7 @@ class Users:
             InvalidTokenError: the token opens nothing.
             TooBusyError: too many passwords are being hashed; the token is still good.
         """
-        found = await self._database.read(
-            lambda connection: self._look_up(connection, token, "reset_password")
-        )
-        refusal = self._refuse_password(new_password, found[1].user.email if found else "")
-        if refusal:
-            raise FieldErrors({"password": refusal})
-        if found is None:
-            raise InvalidTokenError
+        await self.check_password_reset(token, new_password)
         password_hash = await self._hasher.hash(new_password)
         return await self._spend(
             token,
