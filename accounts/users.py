@@ -55,6 +55,7 @@ USER_TABLES = [
     """
     CREATE TABLE user_roles (user_id TEXT NOT NULL, role TEXT NOT NULL, PRIMARY KEY (user_id, role))
     """,
+    "ALTER TABLE users ADD COLUMN password_version INTEGER NOT NULL DEFAULT 0",
 ]
 
 DAY_S = 24 * 60 * 60
@@ -62,7 +63,7 @@ HOUSEKEEPING_INTERVAL_S = 600
 PURGE_BATCH = 500
 MAX_ROLE_CHARACTERS = 64
 
-_USER_COLUMNS = "user_id, email, created_at_ms, email_verified_at_ms"
+_USER_COLUMNS = "user_id, email, created_at_ms, email_verified_at_ms, password_version"
 
 
 class Clock(Protocol):
@@ -73,12 +74,16 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class User:
-    """One account. `email` is in its normal form and stays out of the representation, and so out of logs."""
+    """One account. `email` is in its normal form and stays out of the representation, and so out of logs.
+
+    `password_version` grows with each change of the password; hashing the same one anew is none.
+    """
 
     user_id: str
     email: str = field(repr=False)
     created_at_ms: int
     email_verified: bool = False
+    password_version: int = 0
 
 
 class _Credentials(NamedTuple):
@@ -237,7 +242,8 @@ class Users:
         if refusal:
             raise FieldErrors({"password": refusal})
         changed = await self._execute(
-            "UPDATE users SET password_hash = :password_hash WHERE user_id = :user_id",
+            "UPDATE users SET password_hash = :password_hash, password_version = password_version + 1"
+            " WHERE user_id = :user_id",
             user_id=user_id,
             password_hash=await self._hasher.hash(password),
         )
@@ -304,12 +310,13 @@ class Users:
         """
         await self.check_password_reset(token, new_password)
         password_hash = await self._hasher.hash(new_password)
-        return await self._spend(
+        user = await self._spend(
             token,
             "reset_password",
-            "password_hash = :password_hash, ",
+            "password_hash = :password_hash, password_version = password_version + 1, ",
             password_hash=password_hash,
         )
+        return replace(user, password_version=user.password_version + 1)
 
     async def create_email_verification(self, user_id: str) -> OneTimeToken | None:
         """A token that proves that its holder reads the user's mail; None if the address is verified already.
@@ -506,5 +513,5 @@ def _read_credentials(connection: Connection, column: str, value: str) -> _Crede
 
 
 def _user(row: Sequence[Any]) -> User:
-    user_id, email, created_at_ms, email_verified_at_ms = row
-    return User(user_id, email, created_at_ms, email_verified=email_verified_at_ms is not None)
+    user_id, email, created_at_ms, email_verified_at_ms, password_version = row
+    return User(user_id, email, created_at_ms, email_verified_at_ms is not None, password_version)

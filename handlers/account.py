@@ -25,12 +25,12 @@ class CredentialsHandler(BaseHandler):
         password = self.password_field()
         try:
             user = await self.find_user(email, password)
+            await self.begin_session(user.user_id, method="cookie", password_version=user.password_version)
         except FieldErrors as error:
             self._show(error.errors, email)
         except WrongCredentialsError as error:
             self._show({"": f"{error}."}, email)
         else:
-            await self.begin_session(user.user_id, method="cookie")
             self.see_other(self.redirect_back())
 
     async def find_user(self, email: str, password: str) -> User:

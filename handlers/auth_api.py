@@ -76,12 +76,16 @@ class CredentialsAPIHandler(APIHandler):
         try:
             fields = required_fields(self.json_body(), ("email", "password"))
             user = await self.find_user(fields["email"], fields["password"])
+            await self.begin_session(
+                user.user_id,
+                method=self.transfer.method_for_new_session(),
+                password_version=user.password_version,
+            )
         except FieldErrors as error:
             self.finish(field_error(error))
         except WrongCredentialsError:
             self.finish({"status": "WRONG_CREDENTIALS_ERROR"})
         else:
-            await self.begin_session(user.user_id, method=self.transfer.method_for_new_session())
             self.finish({"status": "OK", "user": user_as_json(user)})
 
     async def find_user(self, email: str, password: str) -> User:

@@ -28,7 +28,7 @@ from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler
 
-from accounts import TooBusyError
+from accounts import TooBusyError, WrongCredentialsError
 from handlers.access_log import log_failure, printable
 from handlers.addresses import with_return
 from handlers.caller import (
@@ -191,10 +191,25 @@ class BaseHandler(RequestHandler):
             raise TryRefreshTokenError("the rid header is missing")
         return True
 
-    async def begin_session(self, user_id: str, *, method: Method) -> Session:
-        """Sign somebody in. The session that this browser had before, whoever's it was, ends."""
+    async def begin_session(
+        self, user_id: str, *, method: Method, password_version: int | None = None
+    ) -> Session:
+        """Sign somebody in. The session that this browser had before, whoever's it was, ends.
+
+        Args:
+            password_version: of the user whose password was checked; None if it was no password.
+
+        Raises:
+            WrongCredentialsError: the password was changed meanwhile, so this session may have begun
+                after all others of the user were ended for that.
+        """
         sessions = self.app.sessions
         session = await sessions.create_new_session(user_id, disable_anti_csrf=method == "header")
+        if password_version is not None:
+            user = await self.app.accounts.get(user_id)
+            if user is None or user.password_version != password_version:
+                await sessions.revoke_session(session.handle, reason="new password")
+                raise WrongCredentialsError
         for token in (self.transfer.cookie(self.app.jar.access), self.transfer.bearer_token()):
             handle = await sessions.handle_of(token) if token else None
             if handle is not None:

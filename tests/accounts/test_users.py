@@ -337,7 +337,7 @@ class TestRaisedParameters:
             assert checked
             await users.set_password(user.user_id, OTHER_PASSWORD)
             await users._rehash(checked, PASSWORD)
-            assert await users.sign_in(EMAIL, OTHER_PASSWORD) == user
+            assert (await users.sign_in(EMAIL, OTHER_PASSWORD)).user_id == user.user_id
 
         run(place, story)
 
@@ -347,9 +347,28 @@ class TestOneUser:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
             await users.set_password(user.user_id, OTHER_PASSWORD)
-            assert await users.sign_in(EMAIL, OTHER_PASSWORD) == user
+            assert (await users.sign_in(EMAIL, OTHER_PASSWORD)).user_id == user.user_id
             with pytest.raises(WrongCredentialsError):
                 await users.sign_in(EMAIL, PASSWORD)
+
+        run(place, story)
+
+    def test_the_passwords_version_grows_with_each_change_and_with_nothing_else(
+        self, place: Path | str
+    ) -> None:
+        async def story(users: Users) -> None:
+            user = await users.sign_up(EMAIL, PASSWORD)
+            versions = [user.password_version]
+            await users.set_password(user.user_id, OTHER_PASSWORD)
+            versions.append((await users.sign_in(EMAIL, OTHER_PASSWORD)).password_version)
+            token = await users.create_password_reset(EMAIL)
+            assert token
+            versions.append((await users.reset_password(token.text, PASSWORD)).password_version)
+            users._hasher = PasswordHasher(1, 1, DEARER)
+            for _ in range(2):  # the first one hashes anew
+                versions.append((await users.sign_in(EMAIL, PASSWORD)).password_version)
+            users._hasher.close()
+            assert versions == [0, 1, 2, 2, 2]
 
         run(place, story)
 

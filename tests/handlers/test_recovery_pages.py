@@ -13,7 +13,7 @@ import pytest
 from tornado.httpclient import HTTPResponse
 
 from server import Application
-from sessions import StoreUnavailableError
+from sessions import Session, StoreUnavailableError
 from settings import Settings
 from tests.client import PASSWORD, Client, json_of, set_cookies
 from tests.handlers.mailbox import last_path, last_token, mails
@@ -115,6 +115,34 @@ async def test_a_reset_that_breaks_off_leaves_no_old_session_that_the_link_canno
     assert (await phone.call("/sample/api", method="GET")).code == 401
     assert (await phone.refresh()).code == 401
     await client.sign_in(password=NEW_PASSWORD)
+
+
+@pytest.mark.parametrize("way", ["form", "json"])
+@pytest.mark.gen_test
+async def test_a_sign_in_with_the_old_password_does_not_outlive_a_reset_that_overtakes_it(
+    client: Client, new_client: NewClient, app: Application, way: str
+) -> None:
+    """Its password was still right when it was checked, and the sessions ended before this one began."""
+    await client.sign_up()
+    user_id, thief = client.user_id, new_client()
+    await forget(client)
+    create = app.sessions.create_new_session
+
+    async def overtaken(*arguments: Any, **options: Any) -> Session:
+        app.sessions.create_new_session = create  # type: ignore[method-assign]
+        assert (await reset(new_client(), await last_token(app))).code == 303
+        return await create(*arguments, **options)
+
+    app.sessions.create_new_session = overtaken  # type: ignore[method-assign]
+    if way == "form":
+        assert (await thief.post("/login", {"email": EMAIL, "password": PASSWORD})).code == 422
+    else:
+        fields = [{"id": "email", "value": EMAIL}, {"id": "password", "value": PASSWORD}]
+        answer = await thief.call("/auth/signin", {"formFields": fields})
+        assert json_of(answer) == {"status": "WRONG_CREDENTIALS_ERROR"}
+    assert thief.cookies == {}
+    assert await app.sessions.get_all_session_handles_for_user(user_id) == []
+    await thief.sign_in(password=NEW_PASSWORD)
 
 
 @pytest.mark.gen_test
