@@ -304,7 +304,7 @@ class Sessions:
         if self.feed.state == "never":
             raise StoreUnavailableError("this process has not heard the revocation feed yet")
         if token.handle in self.feed.revoked:
-            raise self.session_is_gone(token.handle)
+            raise self.session_is_gone(token.handle, "was revoked")
         changed = self.feed.payload_versions.get(token.handle)
         if changed is not None and token.payload_version < changed[0]:
             raise TryRefreshTokenError("the session's claims have changed")
@@ -551,14 +551,14 @@ class Sessions:
         """When the last access token that exists now will have expired, whoever's clock is asked."""
         return self.clock.now() + self.config.access_token_lifetime_s + CLOCK_MARGIN_S
 
-    def session_is_gone(self, session_handle: str) -> UnauthorisedError:
+    def session_is_gone(self, session_handle: str, what: str = "is over") -> UnauthorisedError:
         """What its tokens are answered with.
 
         A request of a session that was replaced by another sign-in may be answered after that one; then
         the browser holds the new session's tokens already, and must keep them.
         """
         clear_tokens = session_handle not in self.feed.replaced
-        return UnauthorisedError(f"session {session_handle} is over", clear_tokens=clear_tokens)
+        return UnauthorisedError(f"session {session_handle} {what}", clear_tokens=clear_tokens)
 
     # -- connections that stay open ---------------------------------------------------------------
 
