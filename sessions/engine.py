@@ -134,11 +134,14 @@ class Sessions:
         self._seen_in_use: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._note_use_task: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
 
     # -- life ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Make or update the tables, get the keys, hear the feed, and keep house from now on.
+
+        To be called again if it failed, or if what the caller starts next did.
 
         Raises:
             StoreUnavailableError: the store cannot be used.
@@ -146,7 +149,8 @@ class Sessions:
         await self._store.migrate()
         await self.keys.maintain()
         await self.feed.start()
-        self._spawn(self._keep_house())
+        if self._housekeeping is None:
+            self._housekeeping = self._spawn(self._keep_house())
 
     async def stop(self) -> None:
         """Write down what is still to be noted, then end every background task."""
@@ -174,6 +178,8 @@ class Sessions:
                 await self.maintain()
             except StoreUnavailableError as error:
                 log.warning("maintenance is put off: %s", error)
+            except Exception:  # whatever it is: without this task keys would never rotate again
+                log.exception("maintenance is put off")
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -31,6 +31,7 @@ from sessions.store.migrations import apply_steps, statements
 log = logging.getLogger("stormcellar.store")
 
 POLL_INTERVAL_S = 0.02
+WATCH_AGAIN_S = 1.0
 BUSY_TIMEOUT_S = 5.0
 LEAST_BUSY_TIMEOUT_S = 0.2
 READER_THREADS = 2
@@ -201,24 +202,25 @@ class SqliteDatabase:
         self._start(self._watch_forever, on_change, on_lost)
 
     def _watch_forever(self, on_change: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        connection: sqlite3.Connection | None = None
-        seen: object = None
         while not self._closing.is_set():
             try:
-                connection = connection or self._connect()
-                version = connection.execute("PRAGMA data_version").fetchone()
-            except sqlite3.Error as error:
-                log.warning("cannot look for changes in %s: %s", self.path, error)
+                self._watch(on_change)
+            except Exception as error:  # whatever it is: a watcher that ended would hear nothing for ever
+                expected = isinstance(error, sqlite3.Error)
+                log.warning("cannot look for changes in %s: %s", self.path, error, exc_info=not expected)
                 self._tell(on_lost)
-                connection, seen = None, None
-                self._closing.wait(1.0)
-                continue
-            if version != seen:
-                seen = version
-                self._tell(on_change)
-            self._closing.wait(POLL_INTERVAL_S)
-        if connection is not None:
-            connection.close()
+                self._closing.wait(WATCH_AGAIN_S)
+
+    def _watch(self, on_change: Callable[[], None]) -> None:
+        """Tell of every change, and at the beginning, until the database closes."""
+        with contextlib.closing(self._connect()) as connection:
+            seen: object = None
+            while not self._closing.is_set():
+                version = connection.execute("PRAGMA data_version").fetchone()
+                if version != seen:
+                    seen = version
+                    self._tell(on_change)
+                self._closing.wait(POLL_INTERVAL_S)
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -724,6 +724,27 @@ class TestSqlite:
 
         with_databases(lambda: SqliteDatabase(tmp_path / "db"), story)
 
+    def test_the_watcher_survives_whatever_goes_wrong(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It says that it is lost, and goes on; else the feed would stay "live" and hear nothing."""
+        monkeypatch.setattr(sqlite_module, "WATCH_AGAIN_S", 0.01)
+
+        async def story(one: SqliteDatabase) -> None:
+            connect, told, changed = one._connect, [], asyncio.Event()
+
+            def fails_once(**_: Any) -> sqlite3.Connection:
+                one._connect = connect  # type: ignore[method-assign]
+                raise RuntimeError("not an error that anybody expected")
+
+            one._connect = fails_once  # type: ignore[method-assign]
+            one.watch(changed.set, lambda: told.append("lost"))
+            await asyncio.wait_for(changed.wait(), DEADLINE_S)
+            assert told == ["lost"]
+
+        with_databases(lambda: SqliteDatabase(tmp_path / "db"), story)
+        assert "not an error that anybody expected" in caplog.text
+
     def test_only_its_owner_can_read_the_files(self, tmp_path: Path) -> None:
         async def story(one: Database) -> None:
             await one.migrate("notes", NOTES)
