@@ -141,13 +141,14 @@ class KeyRing:
             await self._load()
 
     async def _load(self) -> None:
-        self._asked_at = self._clock.now()
-        stored = await self._store.load_keys()
-        keys: dict[str, SigningKey] = {}
-        for entry in stored:
-            key = self._keys.get(entry.kid)
-            keys[entry.kid] = key if key else await asyncio.to_thread(self._decrypt, entry)
-        self._keys = keys
+        try:
+            keys: dict[str, SigningKey] = {}
+            for entry in await self._store.load_keys():
+                key = self._keys.get(entry.kid)
+                keys[entry.kid] = key if key else await asyncio.to_thread(self._decrypt, entry)
+            self._keys = keys
+        finally:  # not before: after a slow answer all who waited for it would ask once more, one by one
+            self._asked_at = self._clock.now()
 
     async def maintain(self) -> None:
         """Load the keys, make the next one when it is time, and drop those no token needs.

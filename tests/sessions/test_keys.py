@@ -25,7 +25,8 @@ from sessions import (
     access_token,
     feed,
 )
-from sessions.keys import generate_private_key
+from sessions.keys import RELOAD_COOLDOWN_S, generate_private_key
+from sessions.store.session_store import StoredKey
 from sessions.store.sqlite import SqliteDatabase
 from tests.sessions.helpers import (
     DAY,
@@ -336,6 +337,29 @@ def test_a_flood_of_unknown_keys_asks_the_store_once_per_cool_down(tmp_path: Pat
             assert database.reads == reads + 2
 
     asyncio.run(story())
+
+
+def test_a_store_that_answers_slowly_is_not_asked_again_by_all_who_waited(tmp_path: Path) -> None:
+    """The cool-down begins with the answer, however long that took, and also if it was none."""
+
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        load, asked = engine.keys._store.load_keys, []
+
+        async def slow_load() -> list[StoredKey]:
+            asked.append(clock.now())
+            clock.advance(RELOAD_COOLDOWN_S)
+            if len(asked) == 2:
+                raise StoreUnavailableError("for the test")
+            return await load()
+
+        engine.keys._store.load_keys = slow_load  # type: ignore[method-assign]
+        for count in (1, 2):
+            clock.advance(RELOAD_COOLDOWN_S)
+            flood = (engine.keys.find_or_reload(f"d-{number}") for number in range(20))
+            await asyncio.gather(*flood, return_exceptions=True)
+            assert len(asked) == count
+
+    run(tmp_path, story)
 
 
 def test_a_clock_that_was_set_back_does_not_hide_new_keys(tmp_path: Path) -> None:
