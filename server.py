@@ -105,6 +105,7 @@ class Application(TornadoApplication):
         self.requests_under_way = 0
         self.started = False
         self._starting = asyncio.Lock()
+        self._tasks: list[asyncio.Future[None]] = []
         table = routes(options)
         check_access(table)
         super().__init__(
@@ -219,28 +220,26 @@ class Application(TornadoApplication):
                     await self.database.open()
                     await self.sessions.start()
                     await self.accounts.open()
-                    self._housekeeping = asyncio.ensure_future(self.accounts.keep_house())
+                    self._tasks.append(asyncio.ensure_future(self.accounts.keep_house()))
                 self.live.start()
                 if self.metrics is not None:
-                    self._lag_watch = asyncio.ensure_future(self.metrics.watch_loop())
+                    self._tasks.append(asyncio.ensure_future(self.metrics.watch_loop()))
                 self.started = True
 
     async def stop(self) -> None:
-        """Finish what was begun and let go of every thread and file."""
-        if self.started:
+        """Finish what was begun and let go of every thread and file, also after a start that failed."""
+        async with self._starting:
             self.started = False
             await self.live.stop()
-            if self.metrics is not None:
-                self._lag_watch.cancel()
+            while self._tasks:
+                self._tasks.pop().cancel()
             if self.options.verify_only:
                 await self.sessions.stop()
             else:
-                self._housekeeping.cancel()
                 await self.mails.finish()
                 await self.sessions.stop()
                 await self.database.close()
-        if not self.options.verify_only:
-            self.hasher.close()
+                self.hasher.close()
 
 
 def _answers(connection: Connection) -> bool:

@@ -16,6 +16,7 @@ from tornado.ioloop import IOLoop
 from tornado.testing import bind_unused_port
 
 from server import Application
+from sessions import StoreUnavailableError
 from tests.client import Client, json_of
 from tests.handlers.conftest import MakeApplication
 from tests.support import FakeClock, cheap_keys
@@ -147,6 +148,31 @@ def test_a_stopped_application_leaves_no_thread_behind(
         await application.start()
         await application.accounts.sign_up("ann@example.com", "tall ships sail 27 seas")
         await application.sessions.create_new_session("ann")
+        await application.stop()
+
+    io_loop.run_sync(use)
+    left = {thread.name for thread in set(threading.enumerate()) - before}
+    assert {name for name in left if not name.startswith("asyncio_")} == set()  # the loop's own pool
+
+
+def test_a_start_that_failed_half_way_can_be_repeated_and_taken_back(
+    io_loop: IOLoop, make_application: MakeApplication
+) -> None:
+    """The database and the sessions were there, the accounts were not."""
+    before = set(threading.enumerate())
+    application = make_application()
+
+    async def fails() -> None:
+        raise StoreUnavailableError("for the test")
+
+    async def use() -> None:
+        application.accounts.open = fails  # type: ignore[method-assign]
+        tasks = []
+        for _ in range(3):
+            with pytest.raises(StoreUnavailableError):
+                await application.start()
+            tasks.append(len(asyncio.all_tasks()))
+        assert len(set(tasks)) == 1, "each start left another task"
         await application.stop()
 
     io_loop.run_sync(use)
