@@ -6,6 +6,7 @@ from __future__ import annotations
 from accounts import FieldErrors, User, WrongCredentialsError
 from handlers.base import BaseHandler
 
+CHECK_COOKIES = "checkCookies"
 CLEAR_SPECULATION = '"prefetchCache", "prerenderCache"'
 
 
@@ -17,6 +18,8 @@ class CredentialsHandler(BaseHandler):
     async def get(self) -> None:
         if self.session is not None:
             self.see_other(self.redirect_back())
+        elif self.get_query_argument(CHECK_COOKIES, ""):
+            self.see_other("/refresh-session/stopped", reason="cookies", redirectBack=self.redirect_back())
         else:
             self._show({}, "")
 
@@ -31,7 +34,16 @@ class CredentialsHandler(BaseHandler):
         except WrongCredentialsError as error:
             self._show({"": f"{error}."}, email)
         else:
-            self.see_other(self.redirect_back())
+            self._leave()
+
+    def _leave(self) -> None:
+        """On to the wanted page. A browser that has sent no cookie yet may refuse them all, and would meet
+        this form again without a word: it goes one step more, which shows whether it kept the session."""
+        back = self.redirect_back()
+        if self.request.headers.get("Cookie"):
+            self.see_other(back)
+        else:
+            self.see_other(self.request.path, redirectBack=back, **{CHECK_COOKIES: "1"})
 
     async def find_user(self, email: str, password: str) -> User:
         raise NotImplementedError

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from tornado.web import HTTPError
 
 from accounts import FIELD_MISSING, FieldErrors, User, WrongCredentialsError
-from handlers.account import CLEAR_SPECULATION
+from handlers.account import CHECK_COOKIES, CLEAR_SPECULATION
 from handlers.base import BaseHandler, ProtectedAPIHandler
 from handlers.caller import is_speculative
 from sessions import Session, SessionError, StoreUnavailableError, UnauthorisedError
@@ -26,7 +26,6 @@ MAX_JSON_BYTES = 64 * 1024
 MAX_JWKS_AGE_S = 3600  # a key that had to be withdrawn is not trusted longer by those who cache
 MAX_ROUNDS = 6  # three renewals; more returns with a good token, for tabs that are opened again all at once
 RENEWAL, RETURN = 2, 1  # what each counts
-CHECK_COOKIES = "checkCookies"
 
 
 class APIHandler(BaseHandler):

@@ -67,6 +67,23 @@ def test_a_browser_that_keeps_no_cookies_is_told_so(
     assert visitor.user_id()
 
 
+@pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_who_signs_up_with_a_browser_that_keeps_no_cookies_is_told_so(
+    server: ServerProcess, start_proxy: Callable[..., Proxy], visit: Visit, has_scripts: bool
+) -> None:
+    proxy = start_proxy("http", "localhost")
+    proxy.server_port = int(server.url.rpartition(":")[2])
+    proxy.dropped.add("set-cookie")
+    visitor = visit(proxy.public_url, has_scripts=has_scripts)
+    visitor.send_sign_up()
+    arrive_at_explanation(visitor, "Your browser did not keep the session")
+    proxy.dropped.clear()
+    visitor.page.get_by_role("link", name="Try again").click()
+    visitor.arrive_at_sign_in(wanted="/dashboard")
+    visitor.sign_in()
+    assert visitor.user_id()
+
+
 @every_way
 def test_a_page_that_goes_on_asking_for_a_renewal_is_stopped(
     start_server: StartServer, visit: Visit, complaints: Complaints, mode: str, has_scripts: bool

@@ -269,7 +269,8 @@ async def test_behind_a_proxy_the_public_url_is_the_origin_whatever_host_the_pro
     fields = {"email": "ann@example.com", "password": PASSWORD}
     old_browser = {"Host": host, "Sec-Fetch-Site": "", "Origin": PUBLIC_URL}
     response = await client.post("/signup", fields, headers=old_browser)
-    assert (response.code, response.headers["Location"]) == (303, "/dashboard")
+    check = "/signup?redirectBack=/dashboard&checkCookies=1"
+    assert (response.code, response.headers["Location"]) == (303, check)
     assert all(cookie.secure for cookie in set_cookies(response).values())
     assert (await client.get("/dashboard", headers={"Host": host})).code == 200
     for origin in (f"http://{host}", f"https://{host}:444", "http://www.example.com", "https://example.com"):

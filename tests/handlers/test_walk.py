@@ -22,7 +22,11 @@ async def test_the_walk_by_forms(client: Client, clock: FakeClock) -> None:
 
     fields = {"email": "ann@example.com", "password": PASSWORD, "redirectBack": "/dashboard?tab=2"}
     await client.post("/signup", fields, follow=True)
-    assert client.visited == ["POST /signup 303", "GET /dashboard?tab=2 200"]
+    assert client.visited == [
+        "POST /signup 303",
+        "GET /signup?redirectBack=/dashboard%3Ftab%3D2&checkCookies=1 303",
+        "GET /dashboard?tab=2 200",
+    ]
 
     dashboard = await client.get("/dashboard")
     assert f'id="user-id">{client.user_id}<' in dashboard.body.decode()
@@ -45,6 +49,18 @@ async def test_the_walk_by_forms(client: Client, clock: FakeClock) -> None:
     assert b'href="/login"' in signed_out.body
     refused = await client.get("/dashboard?tab=2")
     assert (refused.code, refused.headers["Location"]) == (303, f"/login?redirectBack={back}")
+
+    await client.post("/login", fields, follow=True)
+    assert client.visited == ["POST /login 303", "GET /dashboard?tab=2 200"]
+
+
+@pytest.mark.gen_test
+async def test_who_signs_up_with_a_browser_that_keeps_no_cookies_is_told_so(client: Client) -> None:
+    response = await client.post("/signup", {"email": "ann@example.com", "password": PASSWORD})
+    client.jar.clear()
+    page = await client.get(response.headers["Location"], follow=True)
+    assert client.visited[-1] == "GET /refresh-session/stopped?reason=cookies&redirectBack=/dashboard 200"
+    assert b"did not keep the session" in page.body
 
 
 @pytest.mark.gen_test
