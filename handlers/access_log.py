@@ -7,14 +7,17 @@ import logging
 
 from tornado.web import HTTPError, RequestHandler
 
+from handlers.caller import is_speculative
+
 log = logging.getLogger("stormcellar.access")
 
 
 def log_request(handler: RequestHandler) -> None:
     """One line a request."""
-    status = handler.get_status()
-    level = logging.INFO if status < 500 else logging.ERROR
-    request = handler.request
+    status, request = handler.get_status(), handler.request
+    # What browsers fetch ahead of time is refused with 503 where it would renew a session; nothing has failed.
+    is_fine = status < 500 or (status == 503 and is_speculative(request))
+    level = logging.INFO if is_fine else logging.ERROR
     took_ms = 1000 * request.request_time()
     log.log(level, "%d %s %s %.1f ms", status, request.method, printable(request.path), took_ms)
 

@@ -199,3 +199,10 @@ async def test_an_error_of_ours_is_in_the_log_with_the_number_that_its_page_show
     number = response.headers["X-Request-Id"]
     assert any(number in line for line in lines)
     assert any("ZeroDivisionError" in line and "Traceback" in line for line in lines)
+
+
+@pytest.mark.gen_test
+async def test_a_page_refused_ahead_of_time_is_no_error_in_the_log(client: Client, lines: Lines) -> None:
+    assert (await client.get("/dashboard", headers={"Sec-Purpose": "prefetch"})).code == 503
+    assert any("503 GET /dashboard" in line for line in lines)
+    assert [line for line in lines if line.startswith("ERROR")] == []
