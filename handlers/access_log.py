@@ -15,7 +15,7 @@ log = logging.getLogger("stormcellar.access")
 def log_request(handler: RequestHandler) -> None:
     """One line a request."""
     status, request = handler.get_status(), handler.request
-    # What browsers fetch ahead of time is refused with 503 where it would renew a session; nothing has failed.
+    # What a browser fetches ahead of time gets 503 where it would renew a session; nothing has failed.
     is_fine = status < 500 or (status == 503 and is_speculative(request))
     level = logging.INFO if is_fine else logging.ERROR
     took_ms = 1000 * request.request_time()
