@@ -37,6 +37,16 @@ LEAST_BUSY_TIMEOUT_S = 0.2
 READER_THREADS = 2
 MAX_GROUP = 256
 
+# Primary result codes, each with words of its message: the file is of no use to anybody at the moment.
+TROUBLE = {
+    5: "locked",
+    6: "locked",
+    8: "readonly",
+    10: "disk I/O",
+    11: "malformed",
+    13: "full",
+}
+
 TYPES = {"blob": "BLOB", "serial_key": "INTEGER PRIMARY KEY AUTOINCREMENT", "double": "REAL"}
 
 
@@ -180,7 +190,7 @@ class SqliteDatabase:
                 for job in jobs:
                     _run(connection, job)
                 connection.execute("COMMIT")
-        except (StoreUnavailableError, sqlite3.Error) as error:
+        except BaseException as error:  # whatever it is: without this thread nothing would be written again
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             for job in jobs:
@@ -241,12 +251,25 @@ def _run(connection: sqlite3.Connection, job: _Job) -> None:
     connection.execute("SAVEPOINT job")
     try:
         job.result = job.work(connection)
-    except sqlite3.OperationalError:
-        raise  # the database itself is in trouble: the whole group fails
     except BaseException as error:
+        if not connection.in_transaction or _concerns_everybody(error):
+            raise  # the whole group fails
         job.error = error
+        if isinstance(error, sqlite3.OperationalError):
+            job.error = StoreUnavailableError(f"SQLite: {error}")
         connection.execute("ROLLBACK TO job")
     connection.execute("RELEASE job")
+
+
+def _concerns_everybody(error: BaseException) -> bool:
+    """Whether the database itself is in trouble, rather than one job that asks for what is not there.
+
+    Source: https://www.sqlite.org/rescode.html
+    """
+    code = getattr(error, "sqlite_errorcode", None)  # from Python 3.11 on
+    if code is not None:
+        return code & 0xFF in TROUBLE
+    return isinstance(error, sqlite3.DatabaseError) and any(word in str(error) for word in TROUBLE.values())
 
 
 def _settle(jobs: list[_Job]) -> None:

@@ -724,6 +724,47 @@ class TestSqlite:
 
         with_databases(lambda: SqliteDatabase(tmp_path / "db"), story)
 
+    def test_a_statement_that_cannot_run_fails_its_own_write_and_no_other(self, tmp_path: Path) -> None:
+        """SQLite reports a missing table by the same kind of error as a full disk."""
+
+        async def story(one: Database) -> None:
+            await one.migrate("notes", NOTES)
+            held, released = threading.Event(), threading.Event()
+
+            def hold(connection: Connection) -> None:
+                held.set()
+                released.wait(DEADLINE_S)
+
+            def half(connection: Connection) -> None:
+                insert("half")(connection)
+                connection.execute("INSERT INTO nowhere VALUES (1)", {})
+
+            first = asyncio.create_task(one.write(hold))
+            await asyncio.to_thread(held.wait, DEADLINE_S)
+            group = [asyncio.create_task(one.write(work)) for work in (insert("a"), half, insert("b"))]
+            await asyncio.sleep(0)
+            released.set()
+            await first
+            outcomes = await asyncio.gather(*group, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes] == [type(None), StoreUnavailableError, type(None)]
+            assert await notes(one) == ["a", "b"]
+
+        with_databases(lambda: SqliteDatabase(tmp_path / "db"), story)
+
+    @pytest.mark.parametrize(
+        ("message", "everybody"),
+        [
+            ("database is locked", True),
+            ("database or disk is full", True),
+            ("disk I/O error", True),
+            ("no such column: x", False),
+            ('near "x": syntax error', False),
+        ],
+    )
+    def test_errors_without_a_code_are_known_by_their_message(self, message: str, everybody: bool) -> None:
+        """Python 3.10 gives them none."""
+        assert sqlite_module._concerns_everybody(sqlite3.OperationalError(message)) is everybody
+
     def test_the_watcher_survives_whatever_goes_wrong(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
