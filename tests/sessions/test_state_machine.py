@@ -24,8 +24,8 @@ What must hold
 1. The rightful client's renewal succeeds, and its pages get their session or are asked to renew for a reason,
    until it signs out, its cookies expire, or the thief has really obtained tokens.
 2. There is one chain: a refresh token has one successor, on every process, before and after every crash.
-1. The rightful client's renewal succeeds, and its pages get their session, or are asked to renew for a reason,
-   older than the grace period, is refused, and with it the session ends for both.
+3. A thief is caught: a refresh token two generations back, or one older than the grace period whose successor
+   has been in use, is refused, and with it the session ends for both.
 4. A session that ended stays ended, for every token it ever had: its refresh tokens at once and everywhere,
    its access tokens as soon as the process has heard the news, or asks the store.
 5. Claims are the newest in each renewed token, and wherever the news has been heard.
