@@ -418,6 +418,10 @@ class PostgresDatabase:
                 if self.feed_mode == "listen" and not self._closing.is_set():
                     log.warning("notifications of %s broke off: %s", self.place, _first_line(error))
                     self._tell(on_lost)
+            except Exception:  # a watcher that ended would hear nothing for ever
+                log.exception("notifications of %s cannot be heard", self.place)
+                self._tell(on_lost)
+                listen_again_s = LISTEN_AGAIN_S
             self.feed_mode = "poll"
             self._poll(on_change, listen_again_s)
 

@@ -369,6 +369,35 @@ class TestFeed:
         with caplog.at_level(logging.INFO, "stormcellar"):
             tell_of_two(postgres_url, story)
 
+    def test_the_watcher_survives_whatever_goes_wrong(
+        self,
+        cluster: Cluster,
+        postgres_url: str,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """It says that it is lost, and goes on; else the feed would stay "live" and hear nothing."""
+        monkeypatch.setattr(postgres_module, "LISTEN_AGAIN_S", 0.05)
+
+        async def story(one: Sessions, two: Sessions, clock: FakeClock) -> None:
+            database = database_of(two)
+            real = database._hears_itself
+
+            def fails_once(*_: Any) -> bool:
+                database._hears_itself = real  # type: ignore[method-assign]
+                raise RuntimeError("not an error that anybody expected")
+
+            database._hears_itself = fails_once  # type: ignore[method-assign]
+            cluster.execute(f"SELECT pg_terminate_backend(pid) FROM ({LISTENERS}) AS listeners")
+            await until(lambda: "not an error that anybody expected" in caplog.text)
+            await until(lambda: database.feed_mode == "listen")
+            session = await one.create_new_session("ann")
+            await one.revoke_session(session.handle)
+            await until(lambda: session.handle in two.feed.revoked)
+
+        with caplog.at_level(logging.INFO, "stormcellar"):
+            tell_of_two(postgres_url, story)
+
     def test_an_entry_of_a_slow_transaction_is_not_passed_over(
         self, cluster: Cluster, postgres_url: str
     ) -> None:
