@@ -7,6 +7,7 @@ and starts workers that inherit it; connections wait in the socket's queue, whoe
     SIGTERM, SIGINT   drain and end; a second one ends at once
     SIGHUP            the supervisor starts new workers, then drains the old ones: new code, no failed request
     a worker dies     the supervisor starts another, after a pause that grows if it keeps happening
+    it dies itself    its workers drain and end, so that the next one finds the port free
 
 A worker that drains is not ready any more (`/readyz`), takes no new connection, tells its clients not to
 reuse theirs, closes WebSockets with 1001, finishes what it has begun, and exits within `drain_s`.
@@ -42,8 +43,10 @@ LINGER_S = 3.0  # for clients that keep a connection open without asking anythin
 WORKER_START_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 
-# From a supervisor to its workers: the listening sockets, and the pipe to say "ready" through.
+# From a supervisor to its workers: the listening sockets, the pipe to say "ready" through, and one that
+# nothing is ever written to: it ends when the supervisor does, however that came.
 SOCKETS_VARIABLE, READY_VARIABLE = "KIT_LISTEN_FDS", "KIT_READY_FD"
+LIFELINE_VARIABLE = "KIT_LIFELINE_FD"
 
 
 # -- one process ------------------------------------------------------------------------------------
@@ -56,6 +59,8 @@ async def serve(application: Application, announce: Callable[[int], None]) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: sys.exit(1) if stop.is_set() else stop.set())
+    if LIFELINE_VARIABLE in os.environ:
+        outlive_nobody(int(os.environ[LIFELINE_VARIABLE]), stop)
     await application.start()
     sockets = inherited_sockets() or listen(options)
     server = HTTPServer(
@@ -71,6 +76,18 @@ async def serve(application: Application, announce: Callable[[int], None]) -> No
         announce(sockets[0].getsockname()[1])
     await stop.wait()
     await drain(application, server)
+
+
+def outlive_nobody(lifeline: int, stop: asyncio.Event) -> None:
+    """Stop when the supervisor has died: nobody would replace this worker, or end it, any more."""
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_reader(lifeline)
+        log.error("the supervisor is gone")
+        stop.set()
+
+    loop.add_reader(lifeline, end)
 
 
 async def drain(application: Application, server: HTTPServer) -> None:
@@ -137,6 +154,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._replace_all)
         self._sockets = inherited_sockets() or listen(self._options)
+        self._lifeline, _held_open = os.pipe()
         first = await asyncio.gather(*(self._start() for _ in range(self._options.processes)))
         if not all(first):
             self._stopping = True
@@ -169,24 +187,41 @@ class Supervisor:
 
     async def _start(self) -> bool:
         """Start a worker and wait until it is ready; False if it is not to be."""
-        read_end, write_end = os.pipe()
-        numbers = [listening.fileno() for listening in self._sockets]
-        environment = {
-            **os.environ,
-            SOCKETS_VARIABLE: " ".join(map(str, numbers)),
-            READY_VARIABLE: str(write_end),
-        }
-        worker = await asyncio.create_subprocess_exec(
-            *self._command, env=environment, pass_fds=(*numbers, write_end)
-        )
-        os.close(write_end)
+        try:
+            worker, read_end = await self._spawn()
+        except OSError as error:  # no memory, no more processes or files: later there may be
+            log.error("no worker can be started: %s", error)
+            return False
         self._workers.add(worker)
         waiting = asyncio.ensure_future(self._wait_for_end(worker))
         self._waiting.add(waiting)
         waiting.add_done_callback(self._waiting.discard)
         with contextlib.suppress(asyncio.TimeoutError):
             return await asyncio.wait_for(_read_ready(read_end), WORKER_START_S)
+        log.error("worker %d is not ready after %d s", worker.pid, WORKER_START_S)
+        _send(worker, signal.SIGKILL)
         return False
+
+    async def _spawn(self) -> tuple[asyncio.subprocess.Process, int]:
+        """A new worker, and the end of a pipe through which it will say that it is ready."""
+        read_end, write_end = os.pipe()
+        numbers = [listening.fileno() for listening in self._sockets]
+        environment = {
+            **os.environ,
+            SOCKETS_VARIABLE: " ".join(map(str, numbers)),
+            READY_VARIABLE: str(write_end),
+            LIFELINE_VARIABLE: str(self._lifeline),
+        }
+        try:
+            worker = await asyncio.create_subprocess_exec(
+                *self._command, env=environment, pass_fds=(*numbers, write_end, self._lifeline)
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        return worker, read_end
 
     async def _wait_for_end(self, worker: asyncio.subprocess.Process) -> None:
         status = await worker.wait()

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import processes
+from processes import Supervisor
+from settings import Settings
 from tests.serving import ServerProcess
 
 pytestmark = pytest.mark.faults
@@ -100,6 +105,59 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> 
         with Visitors(server.url, 2) as visitors:
             wait_until(lambda: visitors.answers > 20, "visitors are answered")
         assert visitors.failures == []
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended; where nobody asks, one that has ended is listed on."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_workers_do_not_outlive_a_supervisor_that_was_killed(tmp_path: Path) -> None:
+    """They would hold the port and the old code, and nobody would know of them."""
+    with ServerProcess(tmp_path, "--processes=2") as server:
+        workers = children(server.pid)
+        assert len(workers) == 2
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(is_running, workers)), "the workers have ended")
+    assert "Traceback" not in server.log
+
+
+def start_worker(*command: str) -> tuple[bool, Supervisor]:
+    """Have a supervisor start one worker, and wait until that has ended if it is not ready."""
+
+    async def start() -> tuple[bool, Supervisor]:
+        supervisor = Supervisor(Settings(), list(command))
+        supervisor._sockets, (supervisor._lifeline, held_open) = [], os.pipe()
+        try:
+            ready = await supervisor._start()
+            await asyncio.wait_for(asyncio.gather(*supervisor._waiting), DEADLINE_S)
+        finally:
+            for worker in supervisor._workers:  # only if the test fails
+                worker.kill()
+            os.close(held_open)
+            os.close(supervisor._lifeline)
+        return ready, supervisor
+
+    return asyncio.run(start())
+
+
+def test_a_worker_that_cannot_be_started_leaves_no_file_open(tmp_path: Path) -> None:
+    """The supervisor tries again later; it must not end, nor run out of files by trying."""
+    before = os.listdir("/proc/self/fd")
+    ready, supervisor = start_worker(str(tmp_path / "nothing"))
+    assert (ready, supervisor._workers) == (False, set())
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_worker_that_is_never_ready_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ignores SIGTERM, or does not hear it: it would count as a worker for ever."""
+    monkeypatch.setattr(processes, "WORKER_START_S", 0.2)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    ready, supervisor = start_worker(sys.executable, "-c", deaf)
+    assert (ready, supervisor._workers) == (False, set())
 
 
 def test_sigterm_finishes_what_was_begun(tmp_path: Path) -> None:
