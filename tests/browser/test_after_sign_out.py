@@ -108,10 +108,10 @@ def test_while_signed_in_a_page_fetched_ahead_of_time_is_shown(
     visitor = visit(server.url)
     visitor.sign_up()
     see_links(visitor, server, f"/{ahead}-links")
-    asked = requests_for(server, "/dashboard")
+    asked = requests_for(server, "/private")
     visitor.page.get_by_role("link").click()
     expect(visitor.page.locator("#user-id")).to_be_visible()
-    assert requests_for(server, "/dashboard") == asked
+    assert requests_for(server, "/private") == asked
 
 
 @prefetches_and_prerenders
@@ -124,7 +124,7 @@ def test_a_page_fetched_ahead_of_time_is_not_shown_after_a_sign_out(
     see_links(visitor, server, f"/{ahead}-links")
     sign_out_in_another_tab(visitor)
     visitor.page.get_by_role("link").click()
-    visitor.arrive_at_sign_in(wanted="/dashboard?ahead")
+    visitor.arrive_at_sign_in(wanted="/private")
 
 
 @prefetches_and_prerenders
@@ -137,7 +137,7 @@ def test_fetching_ahead_of_time_with_an_expired_token_renews_nothing_and_the_cli
     visitor.lose_access_token()
     before = visitor.cookie("sRefreshToken")
     see_links(visitor, server, f"/{ahead}-links")
-    assert "503 GET /dashboard" in server.log
+    assert "503 GET /private" in server.log
     assert "/session/refresh" not in server.log
     assert visitor.cookie("sRefreshToken") == before
     visitor.page.get_by_role("link").click()
@@ -162,6 +162,6 @@ def requests_for(server: ServerProcess, path: str) -> int:
 
 def see_links(visitor: Visitor, server: ServerProcess, path: str) -> None:
     """Go to a page whose link is followed ahead of time, and wait until the server was asked for it."""
-    asked = requests_for(server, "/dashboard")
+    asked = requests_for(server, "/private")
     visitor.goto(path)
-    visitor.until(lambda: requests_for(server, "/dashboard") == asked + 1)
+    visitor.until(lambda: requests_for(server, "/private") == asked + 1)

@@ -97,6 +97,13 @@ class NeverContentHandler(WithPage, ProtectedHandler):
         raise AssertionError("it cannot come this far")
 
 
+class PrivateHandler(ProtectedHandler):
+    """GET /private: a page without any script, so that a copy of it stays what it is."""
+
+    def get(self) -> None:
+        self.finish(BARE % ("Private", f"<p id=user-id>{self.session.user_id}</p>"))
+
+
 class AheadHandler(BaseHandler):
     """GET /prefetch-links and /prerender-links: a page whose link the browser follows ahead of time.
 
@@ -114,7 +121,7 @@ class AheadHandler(BaseHandler):
 
     def get(self) -> None:
         self.set_header("Speculation-Rules", f'"/rules/{self.action}.json"')
-        self.finish(BARE % ("Links", '<a href="/dashboard?ahead">The dashboard</a>'))
+        self.finish(BARE % ("Links", '<a href="/private">Private</a>'))
 
 
 class RulesHandler(BaseHandler):
@@ -123,7 +130,7 @@ class RulesHandler(BaseHandler):
     public = "says only which links to follow"
 
     def get(self, action: str) -> None:
-        rule = {"source": "list", "urls": ["/dashboard?ahead"], "eagerness": "immediate"}
+        rule = {"source": "list", "urls": ["/private"], "eagerness": "immediate"}
         self.set_header("Content-Type", "application/speculationrules+json")
         self.finish(json.dumps({action: [rule]}))
 
@@ -152,6 +159,7 @@ ROUTES: list[Any] = [
     (r"/prefetch-links", AheadHandler, {"action": "prefetch"}),
     (r"/prerender-links", AheadHandler, {"action": "prerender"}),
     (r"/rules/(prefetch|prerender)\.json", RulesHandler),
+    (r"/private", PrivateHandler),
     (r"/bare", BareHandler),
 ]
 
