@@ -596,7 +596,12 @@ class SessionLife(RuleBasedStateMachine):
             self.roles = self.roles | {message.role}
             self.newest_version += 1
         is_newest = message.cookies.refresh_token == max(self.chain.items())[1]
-        if message.kind == "renewal" and not is_newest and not self.must_be_served(message.cookies):
+        from_thief = during == "the thief's renewal"
+        if (
+            message.kind == "renewal"
+            and not is_newest
+            and (from_thief or not self.must_be_served(message.cookies))
+        ):
             self.perhaps_ended = True  # an old token may have been caught
 
     # -- time ---------------------------------------------------------------------------------------
