@@ -23,7 +23,7 @@ check: ## the quick loop: style, types, and the tests that need nothing but Pyth
 	.venv/bin/python -m ruff check
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
-	.venv/bin/python -m pytest -q -m "$(QUICK)" $(ARGS)
+	.venv/bin/python -m pytest -q -n auto -m "$(QUICK)" $(ARGS)
 
 faults: ## only the tests that kill, cut and fill on purpose
 	@tools/setup tests
