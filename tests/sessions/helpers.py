@@ -91,10 +91,14 @@ async def caught_up(*engines: Sessions) -> None:
 
 
 class FaultyDatabase(SqliteDatabase):
-    """SQLite that a test can break: `broken` makes reads and writes fail; `reads` and `writes` count them."""
+    """SQLite that a test can break: `broken` makes reads and writes fail; `reads` and `writes` count them.
 
-    def __init__(self, path: Path) -> None:
+    A `deaf` one hears of no change, so that nothing is read but what the test itself causes.
+    """
+
+    def __init__(self, path: Path, *, deaf: bool = False) -> None:
         super().__init__(path)
+        self.deaf = deaf
         self.broken = False
         self.reads = self.writes = 0
         self.on_lost: Callable[[], None] = lambda: None
@@ -111,7 +115,8 @@ class FaultyDatabase(SqliteDatabase):
 
     def watch(self, on_change: Callable[[], None], on_lost: Callable[[], None]) -> None:
         self.on_lost = on_lost
-        super().watch(on_change, on_lost)
+        if not self.deaf:
+            super().watch(on_change, on_lost)
 
     def _refuse_if_broken(self) -> None:
         if self.broken:

@@ -103,8 +103,7 @@ def test_a_fresh_session_is_known_everywhere_at_once(tmp_path: Path) -> None:
 
 def test_a_process_knows_of_its_own_doing_before_the_call_returns(tmp_path: Path) -> None:
     async def story() -> None:
-        database, clock = FaultyDatabase(tmp_path / "db"), FakeClock()
-        database.watch = lambda on_change, on_lost: None  # type: ignore[method-assign]
+        database, clock = FaultyDatabase(tmp_path / "db", deaf=True), FakeClock()
         async with engine_on(database, clock) as engine:
             for way in range(3):
                 session = await engine.create_new_session("ann")
@@ -219,12 +218,10 @@ def test_states_follow_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 def test_with_the_feed_lost_the_store_is_asked_instead(tmp_path: Path) -> None:
     async def story() -> None:
-        clock, database = FakeClock(), FaultyDatabase(tmp_path / "db")
+        clock, database = FakeClock(), FaultyDatabase(tmp_path / "db", deaf=True)
         async with running_engine(tmp_path / "db", clock) as one, engine_on(database, clock) as two:
             gone, changed, stays = [await one.create_new_session("ann") for _ in range(3)]
             tokens = [session.new_tokens for session in (gone, changed, stays) if session.new_tokens]
-            # It hears nothing any more, and cannot catch up.
-            two.feed._catch_up = asyncio.Event().wait  # type: ignore[assignment,method-assign]
             database.on_lost()
             await one.revoke_session(gone.handle)
             await one.merge_into_access_token_payload(changed.handle, {"a": 1})
