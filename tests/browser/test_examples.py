@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
+import socket
 import sys
+import time
 import urllib.request
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import Envelope
 from playwright.sync_api import Page, Request
 
 from tests.parts import require_npm_package
@@ -17,6 +24,7 @@ from tests.serving import ServerProcess
 pytestmark = pytest.mark.npm
 
 EMAIL, PASSWORD = "ann@example.com", "tall ships sail 27 seas"
+NEW_PASSWORD = "short ships sail 3 lakes"
 SHORT = "--access_token_lifetime_s=2"
 REFUSED = r"status of 40[13]"
 
@@ -245,3 +253,57 @@ def test_auth_react_signs_up_signs_out_and_signs_in_by_its_pre_built_ui(
     page.click("button[type=submit]")
     page.wait_for_selector("#user-id")
     assert page.inner_text("#user-id") == user_id
+
+
+class MailTaker:
+    """Takes what a real SMTP server on loopback is given."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    async def handle_DATA(self, server: object, session: object, envelope: Envelope) -> str:
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)  # type: ignore[arg-type]
+        self.texts.append(message.get_body(("plain",)).get_content())  # type: ignore[attr-defined]
+        return "250 OK"
+
+
+def test_auth_react_resets_a_password_by_a_mail_that_went_through_smtp(
+    page: Page, example: Callable[..., str], complaints: Any
+) -> None:
+    complaints.allow(REFUSED)
+    taker = MailTaker()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    smtp = Controller(taker, hostname="127.0.0.1", port=port)
+    smtp.start()
+    try:
+        mail = (f"--smtp_url=smtp://127.0.0.1:{port}", "--mail_from=kit@example.com")
+        address = example("prebuilt_ui", *mail, "--mail_link_base_path=/example/auth")
+        page.goto(address)
+        page.click("text=Sign up")
+        page.fill("input[name=email]", EMAIL)
+        page.fill("input[name=password]", PASSWORD)
+        page.click("button[type=submit]")
+        user_id = page.inner_text("#user-id")
+        page.click("text=Sign out")
+        page.click("text=Forgot password?")
+        page.fill("input[name=email]", EMAIL)
+        page.click("button[type=submit]")
+        page.wait_for_selector("text=/email.*sent|check your email|reset.*sent/i")
+        deadline = time.monotonic() + 30
+        while not taker.texts and time.monotonic() < deadline:
+            page.wait_for_timeout(50)
+        link = urlsplit(next(word for word in taker.texts[0].split() if "/reset-password?" in word))
+        page.goto(address.replace("/example", f"{link.path}?{link.query}"))
+        for field in ("password", "confirm-password"):
+            page.fill(f"input[name={field}]", NEW_PASSWORD)
+        page.click("button[type=submit]")
+        page.wait_for_selector("text=/success/i")
+        page.goto(address)
+        page.wait_for_url("**/example/auth**")
+        page.fill("input[name=email]", EMAIL)
+        page.fill("input[name=password]", NEW_PASSWORD)
+        page.click("button[type=submit]")
+        assert page.inner_text("#user-id") == user_id
+    finally:
+        smtp.stop()
