@@ -357,7 +357,12 @@ def test_a_store_that_answers_slowly_is_not_asked_again_by_all_who_waited(tmp_pa
             await asyncio.gather(*flood, return_exceptions=True)
             assert len(asked) == count
 
-    run(tmp_path, story)
+    async def tell() -> None:
+        clock = FakeClock()
+        async with engine_on(FaultyDatabase(tmp_path / "db", deaf=True), clock) as engine:
+            await story(engine, clock)
+
+    asyncio.run(tell())
 
 
 def test_a_clock_that_was_set_back_does_not_hide_new_keys(tmp_path: Path) -> None:
