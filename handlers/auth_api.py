@@ -300,17 +300,8 @@ class DiscoveryHandler(PublicDocumentHandler):
     public = "it says where the public keys are"
 
     async def get(self) -> None:
-        issuer = self.app.sessions.config.issuer
         self.open_to_all_origins()
-        self.finish(
-            {
-                "issuer": issuer,
-                "jwks_uri": f"{issuer}/jwt/jwks.json",
-                "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["RS256"],
-                "response_types_supported": ["code", "id_token", "id_token token"],
-            }
-        )
+        self.finish(self.app.sessions.get_open_id_discovery_configuration())
 
 
 class JWKSHandler(PublicDocumentHandler):
@@ -324,7 +315,7 @@ class JWKSHandler(PublicDocumentHandler):
         self.set_header(
             "Cache-Control", f"max-age={min(keys.next_change_s(), MAX_JWKS_AGE_S)}, must-revalidate"
         )
-        self.finish(keys.jwks())
+        self.finish(self.app.sessions.get_jwks())
 
 
 # -- bodies -----------------------------------------------------------------------------------------

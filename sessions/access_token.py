@@ -165,8 +165,12 @@ def mint(
         "sc-gen": generation,
         "sc-ver": payload_version,
     }
-    headers = {"kid": key.kid, "version": "5"}
-    return jwt.encode(payload, key.private_key, algorithm="RS256", headers=headers), payload
+    return sign(key, payload, version="5"), payload
+
+
+def sign(key: SigningKey, payload: dict[str, Any], **headers: str) -> str:
+    """A JWT in RS256; without the header member `version` nobody takes it for an access token."""
+    return jwt.encode(payload, key.private_key, algorithm="RS256", headers={"kid": key.kid, **headers})
 
 
 def _has_required_members(payload: Mapping[str, Any], version: str) -> bool:

@@ -590,6 +590,44 @@ class Sessions:
         """Hand a text to the feed's listeners in every process. It is not kept for those who come later."""
         await self._store.publish(topic, message, keep_until=self.clock.now() + MESSAGE_KEPT_S)
 
+    # -- public keys ----------------------------------------------------------------------------------
+
+    def create_jwt(self, payload: Mapping[str, Any], validity_s: int) -> str:
+        """Sign a token of the application's own, for whoever verifies by our JWKS; no session comes of it.
+
+        Args:
+            payload: its claims; `iat`, `exp` and `iss` are set here.
+            validity_s: how long it is good for.
+
+        Raises:
+            ValueError: longer than its key is sure to be published. Permanent keys have no such limit.
+        """
+        if self.config.use_dynamic_signing_key and validity_s > self.config.access_token_lifetime_s:
+            raise ValueError(
+                f"a rotating key is published for {self.config.access_token_lifetime_s} s after its last "
+                "signature: ask for less, or use permanent keys (use_dynamic_signing_key=False)"
+            )
+        now = int(self.clock.now())
+        claims = {**payload, "iat": now, "exp": now + validity_s, "iss": self.config.issuer}
+        return jwt.sign(self.keys.signing_key(), claims)
+
+    def get_jwks(self) -> dict[str, Any]:
+        """Every public key that may still verify a token (RFC 7517, section 5)."""
+        return self.keys.jwks()
+
+    def get_open_id_discovery_configuration(self) -> dict[str, Any]:
+        """Where the public keys are, and what they sign (OpenID Connect Discovery 1.0).
+
+        Without the endpoints of OAuth, which there are none of.
+        """
+        return {
+            "issuer": self.config.issuer,
+            "jwks_uri": f"{self.config.issuer}/jwt/jwks.json",
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "response_types_supported": ["code", "id_token", "id_token token"],
+        }
+
     # -- look at sessions ---------------------------------------------------------------------------
 
     async def get_session_information(self, session_handle: str) -> SessionInformation | None:

@@ -34,7 +34,18 @@ from sessions import access_token as access_token_module
 from sessions import engine as engine_module
 from sessions.claims import PROTECTED_CLAIMS
 from sessions.engine import MAX_CLAIMS_BYTES
-from tests.sessions.helpers import DAY, FaultyDatabase, engine_on, refresh, run, run_two, sign_in, until, use
+from tests.sessions.helpers import (
+    DAY,
+    DEADLINE_S,
+    FaultyDatabase,
+    engine_on,
+    refresh,
+    run,
+    run_two,
+    sign_in,
+    until,
+    use,
+)
 from tests.support import ISSUER, FakeClock
 
 Story = Callable[[Sessions, FakeClock], Awaitable[None]]
@@ -484,6 +495,16 @@ async def used_generation(engine: Sessions, handle: str) -> int:
     return row.used_generation
 
 
+async def noted(engine: Sessions, *handles: str) -> None:
+    """Wait until the store knows that the first renewal of each session is in use."""
+
+    async def look() -> None:
+        while any([await used_generation(engine, handle) < 1 for handle in handles]):
+            await asyncio.sleep(0.002)
+
+    await asyncio.wait_for(look(), DEADLINE_S)
+
+
 def test_first_use_is_written_in_the_background_and_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,14 +517,11 @@ def test_first_use_is_written_in_the_background_and_together(
             assert database.writes == writes
             await until(lambda: not engine._seen_in_use)
             assert database.writes == writes + 1
-            for session in sessions:
-                assert session
-            handles = [session.handle for session in sessions if session]
-            while [await used_generation(engine, handle) for handle in handles] != [1] * 30:
-                await asyncio.sleep(0.002)
+            await noted(engine, *(session.handle for session in sessions if session))
+            assert len(sessions) == 30
 
     monkeypatch.setattr(engine_module, "NOTE_USE_DELAY_S", 0.01)
-    asyncio.run(asyncio.wait_for(story(), 30))
+    asyncio.run(story())
 
 
 def test_a_first_use_that_is_seen_while_others_are_written_is_written_as_well(
@@ -524,8 +542,7 @@ def test_a_first_use_that_is_seen_while_others_are_written_is_written_as_well(
         session = await engine.get_session(late.access_token)
         assert session
         goes_on.set()
-        while await used_generation(engine, session.handle) < 1:
-            await asyncio.sleep(0.002)
+        await noted(engine, session.handle)
 
     monkeypatch.setattr(engine_module, "NOTE_USE_DELAY_S", 0.0)
     run(tmp_path, story)
