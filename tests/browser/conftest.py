@@ -226,10 +226,12 @@ def axe() -> Callable[[Page], list[str]]:
     def find(page: Page) -> list[str]:
         if not page.evaluate("'axe' in window"):
             page.evaluate(source)
-        result = page.evaluate("axe.run()")
+        violations = page.evaluate(
+            "axe.run({ resultTypes: ['violations'] }).then((found) => found.violations)"
+        )
         return [
             f"{violation['id']}: {violation['help']}: {node['html']}"
-            for violation in result["violations"]
+            for violation in violations
             for node in violation["nodes"]
         ]
 
