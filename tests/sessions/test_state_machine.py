@@ -18,6 +18,9 @@ What the browser promises
   races with another's answer reaches the server within the grace period.
 - No renewal begins with a newer refresh token while a message about an older one is on its way: tabs take
   turns (Web Locks), and an access token outlives every message.
+- Tabs may renew side by side with a token that is new to the server. An answer that was lost is asked for
+  again by one tab at a time: the grace period counts from the rotation, so of two tabs that ask again later,
+  one before and one after the new tokens' first use, the second would pass for a thief.
 
 What must hold
 --------------
@@ -210,6 +213,7 @@ class SessionLife(RuleBasedStateMachine):
         self.handle = handle
         self.chain: dict[int, str] = {0: cookies.refresh_token}
         self.answered_at: dict[int, float] = {0: self.clock.now()}  # each generation, for the first time
+        self.first_sent_at: dict[str, float] = {}  # each refresh token, by the browser
         self.all_cookies = [cookies]
         self.in_use: set[int] = set()  # generations whose first use is written down
         for process in self.processes.values():
@@ -363,13 +367,13 @@ class SessionLife(RuleBasedStateMachine):
         self.begin_session(cookies, session.handle)
 
     def may_begin_renewal(self) -> bool:
-        """No message about an older token is on its way."""
-        return self.jar is not None and all(
-            message is None
-            or message.kind != "renewal"
-            or message.cookies.refresh_token == self.jar.refresh_token
-            for message in self.way
-        )
+        assert self.jar
+        token = self.jar.refresh_token
+        others = {
+            message.cookies.refresh_token for message in self.way if message and message.kind == "renewal"
+        }
+        is_new = self.clock.now() - self.first_sent_at.get(token, self.clock.now()) <= JOURNEY_S
+        return not others or (others == {token} and is_new)
 
     @precondition(lambda self: self.jar and None in self.way)
     @rule(tab=tabs, kind=st.sampled_from(["visit", "change", "renewal", "renewal"]), role=roles)
@@ -378,6 +382,8 @@ class SessionLife(RuleBasedStateMachine):
             return
         assert self.jar
         self.way[tab] = Message(kind, self.jar, self.clock.now(), role)
+        if kind == "renewal":
+            self.first_sent_at.setdefault(self.jar.refresh_token, self.clock.now())
 
     @precondition(lambda self: any(message and not message.answer for message in self.way))
     @rule(tab=tabs, name=processes, check_database=st.booleans())
