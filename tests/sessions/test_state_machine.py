@@ -601,14 +601,16 @@ class SessionLife(RuleBasedStateMachine):
         if message.kind == "change":
             self.roles = self.roles | {message.role}
             self.newest_version += 1
-        is_newest = message.cookies.refresh_token == max(self.chain.items())[1]
-        from_thief = during == "the thief's renewal"
-        if (
-            message.kind == "renewal"
-            and not is_newest
-            and (from_thief or not self.must_be_served(message.cookies))
-        ):
+        if message.kind == "renewal":
+            self.doubt_after_crash(message.cookies, from_thief=during == "the thief's renewal")
+
+    def doubt_after_crash(self, cookies: Cookies, from_thief: bool) -> None:
+        """What a renewal that nobody was told the outcome of may have done."""
+        is_newest = cookies.refresh_token == max(self.chain.items())[1]
+        if not is_newest and (from_thief or not self.must_be_served(cookies)):
             self.perhaps_ended = True  # an old token may have been caught
+        elif from_thief and any(message and message.kind == "renewal" for message in self.way):
+            self.theft = True  # he may have gone on, which makes a token that is on its way too old
 
     # -- time ---------------------------------------------------------------------------------------
 
