@@ -281,22 +281,40 @@ class SessionLife(RuleBasedStateMachine):
         except (TryRefreshTokenError, UnauthorisedError) as error:
             return error
 
-    def judge(self, process: Process, message: Message, outcome: Any, *, asked_store: bool = False) -> None:
-        """Judge an answer by all that was known before it."""
+    def judge(
+        self,
+        process: Process,
+        message: Message,
+        outcome: Any,
+        *,
+        asked_store: bool = False,
+        must_be_caught: bool | None = None,
+    ) -> None:
+        """Judge an answer by all that was known before it; `must_be_caught` if more is known by now."""
         if message.kind == "renewal":
-            self.judge_renewal(process, message.cookies, outcome, self.must_be_served(message.cookies))
+            must_be_served = self.must_be_served(message.cookies)
+            self.judge_renewal(process, message.cookies, outcome, must_be_served, must_be_caught)
         else:
             self.judge_visit(process, message, outcome, asked_store)
 
-    def judge_renewal(self, process: Process, cookies: Cookies, outcome: Any, must_be_served: bool) -> None:
+    def judge_renewal(
+        self,
+        process: Process,
+        cookies: Cookies,
+        outcome: Any,
+        must_be_served: bool,
+        must_be_caught: bool | None = None,
+    ) -> None:
         generation = generation_of(cookies.refresh_token)
+        if must_be_caught is None:
+            must_be_caught = self.must_be_caught(generation)
         if isinstance(outcome, UnauthorisedError):
             assert not must_be_served, outcome
             self.end(process)
             return
         assert isinstance(outcome, Session), outcome
         assert not self.ended, "a session that ended has come back"
-        assert not self.must_be_caught(generation), "an old token was served"
+        assert not must_be_caught, "an old token was served"
         self.perhaps_ended = False
         tokens = outcome.new_tokens
         assert tokens
@@ -423,6 +441,7 @@ class SessionLife(RuleBasedStateMachine):
                 work.append(served_by[0].engine.revoke_session(self.handle))
             return list(await asyncio.gather(*work))
 
+        old = [self.must_be_caught(generation_of(message.cookies.refresh_token)) for message, _ in asked]
         outcomes = self.run(all_at_once())[: len(asked)]
         for message, process in asked:  # whose change came last, nobody can say
             if message.kind == "change":
@@ -436,7 +455,7 @@ class SessionLife(RuleBasedStateMachine):
         for tab, (message, process) in enumerate(asked[:2]):
             refused_thief = self.ended and not ended_before
             self.ended, self.perhaps_ended = ended_before, self.perhaps_ended or refused_thief or signs_out
-            self.judge(process, message, outcomes[tab])
+            self.judge(process, message, outcomes[tab], must_be_caught=old[tab])
             self.settle(tab, message, process, outcomes[tab])
             self.ended = self.ended or refused_thief
         if signs_out:
