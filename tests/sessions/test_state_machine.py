@@ -628,8 +628,8 @@ class SessionLife(RuleBasedStateMachine):
         is_newest = cookies.refresh_token == max(self.chain.items())[1]
         if not is_newest and (from_thief or not self.must_be_served(cookies)):
             self.perhaps_ended = True  # an old token may have been caught
-        elif from_thief and any(message and message.kind == "renewal" for message in self.way):
-            self.theft = True  # he may have gone on, which makes a token that is on its way too old
+        elif from_thief:
+            self.theft = True  # he may have gone on, which makes the owner's token the older one
 
     # -- time ---------------------------------------------------------------------------------------
 
