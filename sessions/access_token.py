@@ -23,7 +23,7 @@ import jwt
 from jwt.algorithms import RSAAlgorithm
 
 from sessions.base64url import decode_base64url
-from sessions.claims import PROTECTED_CLAIMS
+from sessions.claims import ENGINE_CLAIMS
 from sessions.keys import SigningKey
 
 MAX_TOKEN_CHARACTERS = 4096
@@ -161,7 +161,7 @@ def mint(
         "parentRefreshTokenHash1": None,
         "antiCsrfToken": anti_csrf_token,
         "iss": issuer,
-        **{name: value for name, value in claims.items() if name not in PROTECTED_CLAIMS and name != "iss"},
+        **{name: value for name, value in claims.items() if name not in ENGINE_CLAIMS},
         "sc-gen": generation,
         "sc-ver": payload_version,
     }

@@ -31,6 +31,9 @@ PROTECTED_CLAIMS = frozenset({
 })  # fmt: skip
 """Names in the payload that belong to the engine. An application can neither set nor remove them."""
 
+ENGINE_CLAIMS = PROTECTED_CLAIMS | {"iss"}
+"""All that the engine writes itself; an application that sets `iss` is not refused, but not heard either."""
+
 
 def strip_protected(payload: Payload) -> dict[str, Any]:
     """The application's own part of a payload."""

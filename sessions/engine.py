@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sessions import access_token as jwt
 from sessions.access_token import AccessToken
 from sessions.claims import (
-    PROTECTED_CLAIMS,
+    ENGINE_CLAIMS,
     ClaimsOutcome,
     ClaimValidator,
     SessionClaim,
@@ -73,7 +73,6 @@ NOTE_USE_DELAY_S = 0.05
 PURGE_BATCH = 500
 REFRESH_ATTEMPTS = 5
 MESSAGE_KEPT_S = 60.0
-OWN_CLAIMS = PROTECTED_CLAIMS | {"iss"}
 
 
 class Sessions:
@@ -582,7 +581,7 @@ class Sessions:
         row = await self._living_row(session.handle)
         if row is None:
             raise self.session_is_gone(session.handle)
-        own = {name: value for name, value in session.access_token_payload.items() if name in OWN_CLAIMS}
+        own = {name: value for name, value in session.access_token_payload.items() if name in ENGINE_CLAIMS}
         payload = {**own, **row.payload, "sc-ver": row.payload_version}
         session.replace_token(AccessToken.from_payload(payload, session.token.kid), session.new_tokens)
 
@@ -746,7 +745,7 @@ class Sessions:
             raise self.session_is_gone(session.handle)
         old = session.token
         if old.expires_at <= self.clock.now():  # the next refresh delivers it
-            engines_own = {name: old.payload[name] for name in old.payload if _is_engines_own(name)}
+            engines_own = {name: old.payload[name] for name in old.payload if name in ENGINE_CLAIMS}
             payload = {**engines_own, **row.payload}
             session.replace_token(AccessToken.from_payload(payload, old.kid), session.new_tokens)
             return
@@ -787,9 +786,6 @@ class Sessions:
         row = await self._store.load(handle)
         return row if row is not None and self._is_alive(row) else None
 
-
-def _is_engines_own(name: str) -> bool:
-    return name in PROTECTED_CLAIMS or name == "iss"
 
 
 def _check_ids(user_id: str, tenant_id: str, handle: str) -> None:

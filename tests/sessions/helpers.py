@@ -19,12 +19,14 @@ DAY = 86400
 DEADLINE_S = 20  # how long a test waits for what must come soon; a test that passes never waits so long
 
 
-def run(tmp_path: Path, story: Callable[[Sessions, FakeClock], Awaitable[None]], **config: Any) -> None:
-    """Tell a story about one engine; `options` go to Sessions, the rest to SessionConfig."""
+def run(place: Path | str, story: Callable[[Sessions, FakeClock], Awaitable[None]], **config: Any) -> None:
+    """Tell a story about one engine, in a folder or a PostgreSQL database; `options` go to Sessions, the rest
+    to SessionConfig."""
 
     async def tell() -> None:
         clock = FakeClock()
-        async with running_engine(tmp_path / "db", clock, **config) as engine:
+        where = place / "db" if isinstance(place, Path) else place
+        async with running_engine(where, clock, **config) as engine:
             await story(engine, clock)
 
     asyncio.run(tell())

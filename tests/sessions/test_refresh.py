@@ -10,53 +10,16 @@ import asyncio
 import base64
 import logging
 import random
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sessions import Sessions, Tokens, TokenTheftError, TryRefreshTokenError, UnauthorisedError
 from sessions.refresh_token import RefreshTokens, derive_key
+from tests.sessions.helpers import DAY, assert_session_is_dead, refresh, run, sign_in, use
 from tests.support import SECRET, FakeClock, running_engine
 
-DAY = 86400
 Place = Path | str
-
-
-def run(place: Place, story: Callable[[Sessions, FakeClock], Awaitable[None]], **config: Any) -> None:
-    async def tell() -> None:
-        clock = FakeClock()
-        async with running_engine(place, clock, **config) as engine:
-            await story(engine, clock)
-
-    asyncio.run(tell())
-
-
-async def sign_in(engine: Sessions) -> Tokens:
-    session = await engine.create_new_session("ann")
-    assert session.new_tokens
-    return session.new_tokens
-
-
-async def refresh(engine: Sessions, tokens: Tokens) -> Tokens:
-    assert tokens.refresh_token
-    session = await engine.refresh_session(tokens.refresh_token)
-    assert session.new_tokens
-    return session.new_tokens
-
-
-async def use(engine: Sessions, tokens: Tokens) -> None:
-    assert await engine.get_session(tokens.access_token)
-    await engine.write_notes()
-
-
-async def assert_session_is_dead(engine: Sessions, *all_tokens: Tokens) -> None:
-    for tokens in all_tokens:
-        with pytest.raises(UnauthorisedError):
-            await refresh(engine, tokens)
-        with pytest.raises(UnauthorisedError):
-            await engine.get_session(tokens.access_token)
 
 
 def test_fifty_refreshes_in_a_row_keep_handle_and_user_and_repeat_no_token(place: Place) -> None:
