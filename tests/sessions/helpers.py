@@ -20,12 +20,12 @@ DEADLINE_S = 20  # how long a test waits for what must come soon; a test that pa
 
 
 def run(place: Path | str, story: Callable[[Sessions, FakeClock], Awaitable[None]], **config: Any) -> None:
-    """Tell a story about one engine, in a folder or a PostgreSQL database; `options` go to Sessions, the rest
+    """Tell a story about one engine, on a database or in an empty folder; `options` go to Sessions, the rest
     to SessionConfig."""
 
     async def tell() -> None:
         clock = FakeClock()
-        where = place / "db" if isinstance(place, Path) else place
+        where = place / "db" if isinstance(place, Path) and place.is_dir() else place
         async with running_engine(where, clock, **config) as engine:
             await story(engine, clock)
 
