@@ -362,6 +362,14 @@ class Settings:
         danger="If it is not what the browser shows, forms are refused as cross-site and sign-in does not "
         "last.",
     )
+    hsts_include_subdomains: bool = setting(
+        True,
+        unit="-",
+        effect="With an https:// public_url browsers are told to keep to HTTPS for two years "
+        "(Strict-Transport-Security). This says so for every sub-domain of the public host as well.",
+        danger="On, sub-domains that speak plain HTTP only can no longer be reached by whoever was here. Off, "
+        "an attacker on the wire can pretend to be a sub-domain and plant cookies for this site from there.",
+    )
     site_name: str = setting(
         "Stormcellar",
         unit="-",

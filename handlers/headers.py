@@ -52,5 +52,6 @@ def default_headers(options: Settings) -> list[tuple[str, str]]:
         ("Vary", "Cookie, Sec-Fetch-Dest"),
     ]
     if options.cookie_secure:
-        headers.append(("Strict-Transport-Security", f"max-age={HSTS_S}; includeSubDomains"))
+        reach = "; includeSubDomains" if options.hsts_include_subdomains else ""
+        headers.append(("Strict-Transport-Security", f"max-age={HSTS_S}{reach}"))
     return headers

@@ -188,6 +188,14 @@ async def test_https_is_for_ever_where_the_public_url_says_so(client: Client) ->
         assert rest == "includeSubDomains"
 
 
+@with_settings(public_url="https://www.example.com", hsts_include_subdomains=False)
+@pytest.mark.gen_test
+async def test_https_holds_for_this_host_alone_where_the_settings_say_so(client: Client) -> None:
+    client.origin = "https://www.example.com"
+    header = (await client.get("/")).headers["Strict-Transport-Security"]
+    assert int(header.removeprefix("max-age=")) >= 365 * 86400
+
+
 @pytest.mark.gen_test
 async def test_no_page_has_anything_inline(client: Client) -> None:
     """The policy would refuse it, and only a browser would tell."""
