@@ -56,6 +56,7 @@ USER_TABLES = [
     CREATE TABLE user_roles (user_id TEXT NOT NULL, role TEXT NOT NULL, PRIMARY KEY (user_id, role))
     """,
     "ALTER TABLE users ADD COLUMN password_version INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE users ADD COLUMN locked_at_ms BIGINT",
 ]
 
 DAY_S = 24 * 60 * 60
@@ -63,7 +64,7 @@ HOUSEKEEPING_INTERVAL_S = 600
 PURGE_BATCH = 500
 MAX_ROLE_CHARACTERS = 64
 
-_USER_COLUMNS = "user_id, email, created_at_ms, email_verified_at_ms, password_version"
+_USER_COLUMNS = "user_id, email, created_at_ms, email_verified_at_ms, password_version, locked_at_ms"
 
 
 class Clock(Protocol):
@@ -76,7 +77,8 @@ class Clock(Protocol):
 class User:
     """One account. `email` is in its normal form and stays out of the representation, and so out of logs.
 
-    `password_version` grows with each change of the password; hashing the same one anew is none.
+    `password_version` grows with each change of the password; hashing the same one anew is none. Whoever is
+    `locked` cannot sign in by any means.
     """
 
     user_id: str
@@ -84,6 +86,7 @@ class User:
     created_at_ms: int
     email_verified: bool = False
     password_version: int = 0
+    locked: bool = False
 
 
 class _Credentials(NamedTuple):
@@ -183,7 +186,8 @@ class Users:
 
         Raises:
             FieldErrors: the address is invalid, or nobody can have this password.
-            WrongCredentialsError: no such account or not its password; content and time do not tell which.
+            WrongCredentialsError: no such account, not its password, or locked; content and time do not tell
+                which.
             TooBusyError: too many passwords are being hashed.
         """
         errors: dict[str, str] = {}
@@ -196,7 +200,7 @@ class Users:
         stored = await self._credentials(address)
         while True:
             verdict = await self._hasher.verify(stored.password_hash if stored else None, password)
-            if stored is None or not verdict.matches:
+            if stored is None or not verdict.matches or stored.user.locked:
                 raise WrongCredentialsError
             # Hashing takes its time, and the account may have got another password or gone meanwhile.
             checked, stored = stored, await self._credentials(address)
@@ -264,10 +268,42 @@ class Users:
 
         return await self._database.write(work)
 
+    async def lock(self, user_id: str) -> bool:
+        """Keep a user out; False if they were locked already. Ending their sessions, after this, is the
+        caller's part.
+
+        Signing in is answered as with a wrong password, a new password as for an unknown address: strangers
+        are told nothing, and whoever has the password learns no more.
+
+        Raises:
+            UnknownUserError: there is no such user.
+        """
+        return await self._set_locked(user_id, self._now_ms(), "locked_at_ms IS NULL")
+
+    async def unlock(self, user_id: str) -> bool:
+        """Let a locked user in again, with the password they had; False if they were not locked.
+
+        Raises:
+            UnknownUserError: there is no such user.
+        """
+        return await self._set_locked(user_id, None, "locked_at_ms IS NOT NULL")
+
+    async def _set_locked(self, user_id: str, locked_at_ms: int | None, condition: str) -> bool:
+        if await self.get(user_id) is None:
+            raise UnknownUserError
+        changed = await self._execute(
+            f"UPDATE users SET locked_at_ms = :locked_at_ms WHERE user_id = :user_id AND {condition}",  # noqa: S608
+            locked_at_ms=locked_at_ms,
+            user_id=user_id,
+        )
+        return changed == 1
+
     # -- mailed links -------------------------------------------------------------------------------
 
     async def create_password_reset(self, email: str) -> OneTimeToken | None:
-        """A token with which whoever reads the mail may choose a new password; None: nobody has this address.
+        """A token with which whoever reads the mail may choose a new password.
+
+        None: nobody has this address, or a user who is locked.
 
         An unknown address costs the same work, a token that nobody gets included. Mail the token in the
         background, so that nothing else tells the two apart either.
@@ -279,7 +315,8 @@ class Users:
         address = _take_email(email, errors)
         if errors:
             raise FieldErrors(errors)
-        return await self._create_token("reset_password", await self._credentials(address))
+        stored = await self._credentials(address)
+        return await self._create_token("reset_password", None if stored and stored.user.locked else stored)
 
     async def check_password_reset(self, token: str, new_password: str) -> User:
         """Whose password `reset_password` would change; nothing is spent.
@@ -360,7 +397,9 @@ class Users:
         """A token that is good, and whose it is."""
         found = one_time_tokens.find(connection, token, purpose, self._now_ms())
         stored = _read_credentials(connection, "user_id", found.user_id) if found else None
-        if found is None or stored is None or stored.bound_to(purpose) != found.bound_to:
+        if found is None or stored is None or stored.user.locked:
+            return None
+        if stored.bound_to(purpose) != found.bound_to:
             return None
         return found, stored
 
@@ -513,5 +552,12 @@ def _read_credentials(connection: Connection, column: str, value: str) -> _Crede
 
 
 def _user(row: Sequence[Any]) -> User:
-    user_id, email, created_at_ms, email_verified_at_ms, password_version = row
-    return User(user_id, email, created_at_ms, email_verified_at_ms is not None, password_version)
+    user_id, email, created_at_ms, email_verified_at_ms, password_version, locked_at_ms = row
+    return User(
+        user_id,
+        email,
+        created_at_ms,
+        email_verified=email_verified_at_ms is not None,
+        password_version=password_version,
+        locked=locked_at_ms is not None,
+    )

@@ -200,16 +200,15 @@ class BaseHandler(RequestHandler):
             password_version: of the user whose password was checked; None if it was no password.
 
         Raises:
-            WrongCredentialsError: the password was changed meanwhile, so this session may have begun
-                after all others of the user were ended for that.
+            WrongCredentialsError: the user was locked or the password changed meanwhile, so this session may
+                have begun after all others of the user were ended for that.
         """
         sessions = self.app.sessions
         session = await sessions.create_new_session(user_id, disable_anti_csrf=method == "header")
-        if password_version is not None:
-            user = await self.app.accounts.get(user_id)
-            if user is None or user.password_version != password_version:
-                await sessions.revoke_session(session.handle, reason="new password")
-                raise WrongCredentialsError
+        user = await self.app.accounts.get(user_id)
+        if user is None or user.locked or password_version not in (None, user.password_version):
+            await sessions.revoke_session(session.handle, reason="locked or new password")
+            raise WrongCredentialsError
         for token in (self.transfer.cookie(self.app.jar.access), self.transfer.bearer_token()):
             handle = await sessions.handle_of(token) if token else None
             if handle is not None:

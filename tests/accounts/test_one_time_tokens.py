@@ -448,7 +448,8 @@ def test_accounts_from_before_there_were_tokens_are_brought_up_to_date(place: Pa
         def go_back(connection: Any) -> None:
             connection.execute("DROP TABLE one_time_tokens")
             connection.execute("DROP TABLE user_roles")
-            connection.execute("ALTER TABLE users DROP COLUMN password_version")
+            for column in ("password_version", "locked_at_ms"):
+                connection.execute(f"ALTER TABLE users DROP COLUMN {column}")
             connection.execute("UPDATE schema_version SET version = 1 WHERE component = 'accounts'")
 
         await users._database.write(go_back)
