@@ -3,12 +3,14 @@
 
 python server.py --help      every setting
 python server.py --routes    every route, and who may use it
+python server.py --openapi   the JSON endpoints, as an OpenAPI 3.1 description
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -31,6 +33,7 @@ from handlers.base import BaseHandler
 from handlers.headers import default_headers
 from handlers.live import LiveConnections
 from handlers.mails import Mails, make_mailer
+from handlers.openapi import Undescribed, description
 from handlers.pages import NotFoundHandler
 from handlers.routes import AccessUnsaid, check_access, describe, routes
 from handlers.transfer import CookieJar
@@ -335,18 +338,21 @@ def watch_files() -> None:
 def main() -> None:
     """The command line."""
     arguments = sys.argv[1:]
-    show_routes = "--routes" in arguments
+    shown = {"--routes", "--openapi"} & set(arguments)
     try:
-        options = configuration.load([a for a in arguments if a != "--routes"], os.environ)
-        if show_routes:
+        options = configuration.load([a for a in arguments if a not in shown], os.environ)
+        if "--routes" in shown:
             print(describe(routes(options)))
+        if "--openapi" in shown:
+            print(json.dumps(description(routes(options), options), indent=2))
+        if shown:
             return
         logging.basicConfig(
             level=logging.DEBUG if options.debug else logging.INFO,
             format="%(asctime)s %(levelname)s %(name)s %(message)s",
         )
         asyncio.run(run(options))
-    except (SettingsError, AccessUnsaid, StoreUnavailableError, OSError) as error:
+    except (SettingsError, AccessUnsaid, Undescribed, StoreUnavailableError, OSError) as error:
         sys.exit(f"Stormcellar does not start: {error}")
 
 

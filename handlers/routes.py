@@ -14,7 +14,7 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import PathMatches, URLSpec
 
-from handlers import account, auth_api, dev_mail, email_api, live, operations, pages, recovery
+from handlers import account, auth_api, dev_mail, email_api, live, openapi, operations, pages, recovery
 from handlers.base import BaseHandler, ProtectedHandler
 from handlers.caller import comes_from_client
 from sessions.engine import DEFAULT_TENANT
@@ -74,6 +74,8 @@ def routes(settings: Settings) -> list[URLSpec]:
     if settings.verify_only:  # accounts and sessions are the API server's
         modules = {part.__name__ for part in (account, auth_api, dev_mail, email_api, recovery)}
         table = [route for route in table if route.handler_class.__module__ not in modules]
+    if settings.debug:
+        table.append(URLSpec(base + r"/openapi\.json", openapi.OpenAPIHandler, {"table": table}))
     return table
 
 
