@@ -94,6 +94,7 @@ ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?/?
 URL = re.compile(r"(https?://[^/?#@]+)(/[!-\[\]-~]*)?", re.ASCII | re.IGNORECASE)
 OWN_PATH = re.compile(r"/(?!/)[!-\[\]-~]*", re.ASCII)
 BASE_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
+IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 SMTP_SCHEMES = ("smtp", "smtp+starttls", "smtps")
 POSTGRES_URL = re.compile(r"postgres(?:ql)?://[^/?#\s]*/[^/?#\s]+(?:\?(?!(?:.*&)?password=)[^?#\s]+)?")
 SAMPLE_WORDS = ("changeme", "changethis", "replaceme", "yoursecret", "insecure")
@@ -238,6 +239,27 @@ def _check_trusted_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return normalised
 
 
+def _check_trusted_proxies(networks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_normalised_network, networks)))
+
+
+def _normalised_network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+        written = ipaddress.ip_interface(text)
+    except ValueError:
+        raise ValueError(
+            "each must be an IP address or a network; write them like 127.0.0.1, 10.0.0.0/8, fd00::/8"
+        ) from None
+    if written.ip != network.network_address:
+        raise ValueError(f"{text} is an address in a network; write {network}, or {written.ip} for it alone")
+    if not network.prefixlen:
+        raise ValueError(f"{text} is everybody, who could then claim any address; list only your own proxies")
+    if network.version == 6 and network.subnet_of(IPV4_MAPPED):
+        raise ValueError(f"{text} stands for IPv4 addresses; write these themselves, like 10.0.0.0/8")
+    return str(network)
+
+
 def _check_cookie_domain(domain: str) -> str:
     domain = domain.lower().removeprefix(".")
     if domain and ("." not in domain or not HOST_NAME.fullmatch(domain) or ENDS_IN_NUMBER.fullmatch(domain)):
@@ -369,6 +391,25 @@ class Settings:
         "(Strict-Transport-Security). This says so for every sub-domain of the public host as well.",
         danger="On, sub-domains that speak plain HTTP only can no longer be reached by whoever was here. Off, "
         "an attacker on the wire can pretend to be a sub-domain and plant cookies for this site from there.",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        unit="-",
+        check=_check_trusted_proxies,
+        effect="The proxies in front of this server, as IP addresses or networks separated by commas, like "
+        "127.0.0.1, 10.0.0.0/8, fd00::/8. Only from them X-Forwarded-For is believed, read from the right up "
+        "to the first address that is not one of them. A proxy on the same machine is 127.0.0.1, ::1.",
+        danger="Missing: all visitors share the proxy's address, and with it one rate limit. Too many: "
+        "whoever can connect from there can pretend to be at any address.",
+    )
+    max_body_bytes: int = setting(
+        10 * 1024 * 1024,
+        unit="bytes",
+        minimum=64 * 1024,
+        maximum=1024**3,
+        effect="The largest form or upload that a page takes. The JSON endpoints of the kit take 64 KiB.",
+        danger="Each request in flight may take several times that much memory. A proxy in front has a limit "
+        "of its own.",
     )
     site_name: str = setting(
         "Stormcellar",
@@ -620,6 +661,14 @@ class Settings:
         "on verifying tokens; refuse: answer 503 until it is back.",
         danger="serve: a session revoked elsewhere meanwhile lasts until its access token expires. refuse: "
         "a broken database takes the protected pages down.",
+    )
+    rate_limits: bool = setting(
+        True,
+        unit="-",
+        effect="Limit how often signing in may fail, and how often accounts are made, addresses looked up "
+        "and mails asked for, by account and by client address; docs/limits.md has the figures.",
+        danger="Off: passwords can be guessed as fast as the machine hashes, and mails sent to strangers "
+        "without end. Turn it off only for tests, or where something in front does the same.",
     )
     password_min_length: int = setting(
         8,
