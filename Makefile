@@ -2,7 +2,7 @@
 # `make` alone lists the targets. `make run ARGS="--port=9000"` and `make test ARGS="-k refresh"` pass ARGS on.
 # PYTHON names another interpreter for .venv: `make run PYTHON=python3.12`.
 
-QUICK := not browser and not npm and not postgres and not faults
+QUICK := not browser and not npm and not postgres and not faults and not fuzz
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check faults bench example format docs clean
