@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import tornado.autoreload
+from tornado.httputil import HTTPServerRequest
 from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler
 
@@ -35,6 +36,7 @@ from handlers.live import LiveConnections
 from handlers.mails import Mails, make_mailer
 from handlers.openapi import Undescribed, description
 from handlers.pages import NotFoundHandler
+from handlers.proxies import Proxies
 from handlers.routes import AccessUnsaid, check_access, describe, routes
 from handlers.transfer import CookieJar
 from sessions import (
@@ -93,6 +95,7 @@ class Application(TornadoApplication):
         self.options = options
         self.jar = CookieJar(options, clock)
         self.addresses = Addresses.of(options)
+        self.proxies = Proxies(options.trusted_proxies)
         self.default_headers = default_headers(options)
         self.trusted_origins = frozenset({*options.trusted_origins, options.website_domain} - {""})
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
@@ -175,6 +178,12 @@ class Application(TornadoApplication):
             site_name=options.site_name,
             link_base=mail_link_base(options),
         )
+
+    def find_handler(self, request: HTTPServerRequest, **more: Any) -> Any:
+        """The one place where a request learns whose it is; everything after it may rely on `remote_ip`."""
+        forwarded_for = request.headers.get("X-Forwarded-For")
+        request.remote_ip = self.proxies.caller(request.remote_ip or "", forwarded_for)
+        return super().find_handler(request, **more)
 
     def log_request(self, handler: RequestHandler) -> None:
         if isinstance(handler, BaseHandler):

@@ -13,13 +13,14 @@ log = logging.getLogger("stormcellar.access")
 
 
 def log_request(handler: RequestHandler) -> None:
-    """One line a request."""
+    """One line a request: status, method, path, time taken, and whose address it came from."""
     status, request = handler.get_status(), handler.request
     # What a browser fetches ahead of time gets 503 where it would renew a session; nothing has failed.
     is_fine = status < 500 or (status == 503 and is_speculative(request))
     level = logging.INFO if is_fine else logging.ERROR
     took_ms = 1000 * request.request_time()
-    log.log(level, "%d %s %s %.1f ms", status, request.method, printable(request.path), took_ms)
+    path = printable(request.path)
+    log.log(level, "%d %s %s %.1f ms %s", status, request.method, path, took_ms, request.remote_ip)
 
 
 def printable(text: str) -> str:

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Whose address a request comes from, when proxies of our own stand in between.
+
+Every proxy appends the address it was called from to `X-Forwarded-For`, so only the right end of the list is
+from proxies that we know; what stands to the left of them was written by whoever called. It is read from the
+right, past trusted proxies, up to the first address that is none of them. No other header that a proxy may
+send is looked at: scheme and host of this site are what the setting `public_url` says.
+
+Tornado's own `xheaders` is not used: it believes every peer, prefers X-Real-Ip, which many proxies pass on as
+it came, lets X-Forwarded-Proto change the scheme, and knows addresses only, not networks.
+
+Source: OWASP ASVS 5.0, 4.1.3; RFC 7239, section 8.1.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from collections.abc import Sequence
+
+log = logging.getLogger("stormcellar.web")
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+WITH_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?", re.ASCII)
+
+
+class Proxies:
+    """The proxies of one site.
+
+    Args:
+        networks: where they are, as the setting `trusted_proxies` has them.
+    """
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        self._networks = [ipaddress.ip_network(network) for network in networks]
+        self._warned = False
+
+    def caller(self, peer: str, forwarded_for: str | None) -> str:
+        """The address of whoever a request is from.
+
+        Args:
+            peer: who holds the other end of the connection, as the operating system says.
+            forwarded_for: the header X-Forwarded-For, all its lines joined by commas; None: there is none.
+
+        Returns:
+            An IP address; an IPv4 address is never in its IPv6 form. What is wrong in the header ends the
+            reading, and the last address before it counts.
+        """
+        if forwarded_for is None and not peer.startswith("::ffff:"):
+            return peer
+        caller = parsed(peer)
+        if caller is None:  # a Unix socket's peer has none
+            return peer
+        if forwarded_for is not None and not self.trusts(caller):
+            self._warn_of_stranger(caller)
+        for written in reversed((forwarded_for or "").split(",")):
+            address = parsed(written.strip(" \t")) if self.trusts(caller) else None
+            if address is None:
+                break
+            caller = address
+        return str(caller)
+
+    def trusts(self, address: IPAddress) -> bool:
+        return any(address in network for network in self._networks)
+
+    def _warn_of_stranger(self, peer: IPAddress) -> None:
+        """Say once that a proxy may be missing in the settings; from the Internet anyone sends the header."""
+        if peer.is_private and not self._warned:
+            self._warned = True
+            log.warning(
+                "X-Forwarded-For from %s is not believed; if that is a proxy of yours, add it to "
+                "trusted_proxies",
+                peer,
+            )
+
+
+def parsed(text: str) -> IPAddress | None:
+    """An IP address, with or without a port; None if it is none."""
+    match = WITH_PORT.fullmatch(text)
+    try:
+        address = ipaddress.ip_address((match[1] or match[2]) if match else text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    return address.ipv4_mapped or (None if address.scope_id else address)
+
+
+def client_network(address: str) -> str:
+    """Who counts as one client: an IPv4 address, or an IPv6 /64, which is what one household or host gets."""
+    found = parsed(address)
+    if found is None or found.version == 4:
+        return str(found or address)
+    return str(ipaddress.ip_network((found, 64), strict=False))
