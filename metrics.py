@@ -55,6 +55,12 @@ class Metrics:
             ["event"],
             registry=self._registry,
         )
+        self._account_events = Counter(
+            "stormcellar_account_events",
+            "What happened to accounts, by the names of the audit log",
+            ["event"],
+            registry=self._registry,
+        )
         self._gauge("live_connections", "Open WebSockets and event streams", lambda: len(application.live))
         self._gauge(
             "feed_live", "1 while revocations are heard", lambda: application.sessions.feed.state == "live"
@@ -62,6 +68,7 @@ class Metrics:
         self._gauge("feed_entries", "Revocations in memory", lambda: len(application.sessions.feed.revoked))
         if not application.options.verify_only:
             self._gauge("hash_queue", "Passwords waiting to be hashed", lambda: application.hasher.waiting)
+            self._gauge("audit_events_lost", "Events that could not be kept", lambda: application.audit.lost)
         self._lag = Histogram(
             "stormcellar_event_loop_lag_seconds",
             "How late the event loop was",
@@ -85,6 +92,9 @@ class Metrics:
 
     def session_event(self, event: str) -> None:
         self._events.labels(event).inc()
+
+    def account_event(self, event: str) -> None:
+        self._account_events.labels(event).inc()
 
     async def watch_loop(self) -> None:
         """Measure, for as long as the application runs, how late the event loop is."""

@@ -24,9 +24,11 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler
 
+import logs
 import processes
 import settings as configuration
 from accounts import ARGON2ID, Argon2Parameters, Mailer, PasswordHasher, Users
+from audit import AuditLog
 from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
@@ -39,6 +41,7 @@ from handlers.pages import NotFoundHandler
 from handlers.proxies import Proxies
 from handlers.routes import AccessUnsaid, check_access, describe, routes
 from handlers.transfer import CookieJar
+from journal import Journal
 from sessions import (
     ClaimValidator,
     Clock,
@@ -72,11 +75,13 @@ class Application(TornadoApplication):
     Attributes:
         options: the Settings it was made from (Tornado's own dictionary is `settings`).
         sessions: the session engine; in verify-only mode RemoteSessions, which plays a part of it.
+        journal: takes what happens, for the log, the counters and the audit log.
 
     In verify-only mode there are no more than these; otherwise there are also
 
         accounts: the users.
         account_claims: what sessions know of accounts.
+        audit: what happened to accounts and sessions, kept in the database.
         mails: what writes and sends mails; `mailer` hands them over, None: as the settings say.
     """
 
@@ -106,7 +111,9 @@ class Application(TornadoApplication):
                 clock, password_parameters, mailer, claims, global_claim_validators, engine_options
             )
         self.live = LiveConnections(self.sessions)
-        self.metrics = self._metrics()
+        self.journal = Journal(clock, audit=None if options.verify_only else self.audit)
+        self.sessions.on_event = self.journal.session_event
+        self.metrics = self.journal.metrics = self._metrics()
         self.draining = False
         self.requests_under_way = 0
         self.started = False
@@ -163,6 +170,7 @@ class Application(TornadoApplication):
             site_name=options.site_name,
             password_reset_lifetime_s=options.password_reset_lifetime_s,
         )
+        self.audit = AuditLog(self.database, clock, retention_s=options.audit_retention_s)
         self.account_claims = AccountClaims(self.accounts, options)
         self.sessions = Sessions(
             self.database,
@@ -198,9 +206,7 @@ class Application(TornadoApplication):
             from metrics import Metrics
         except ImportError:
             return None
-        metrics = Metrics(self)
-        self.sessions.on_event = metrics.session_event
-        return metrics
+        return Metrics(self)
 
     async def checks(self) -> dict[str, bool]:
         """What must hold for requests to be sent here."""
@@ -232,6 +238,7 @@ class Application(TornadoApplication):
                     await self.database.open()
                     await self.sessions.start()
                     await self.accounts.open()
+                    await self.audit.open()
                     self._tasks.append(asyncio.ensure_future(self.accounts.keep_house()))
                 self.live.start()
                 if self.metrics is not None:
@@ -250,6 +257,7 @@ class Application(TornadoApplication):
             else:
                 await self.mails.finish()
                 await self.sessions.stop()
+                await self.audit.close()
                 await self.database.close()
                 self.hasher.close()
 
@@ -356,10 +364,7 @@ def main() -> None:
             print(json.dumps(description(routes(options), options), indent=2))
         if shown:
             return
-        logging.basicConfig(
-            level=logging.DEBUG if options.debug else logging.INFO,
-            format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        )
+        logs.configure(options.log_format, debug=options.debug)
         asyncio.run(run(options))
     except (SettingsError, AccessUnsaid, Undescribed, StoreUnavailableError, OSError) as error:
         sys.exit(f"Stormcellar does not start: {error}")

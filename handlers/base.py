@@ -42,6 +42,7 @@ from handlers.caller import (
 )
 from handlers.return_address import return_address
 from handlers.transfer import Method, Transfer
+from logs import current_request
 from sessions import (
     ClaimsOverride,
     ClaimValidator,
@@ -112,6 +113,7 @@ class BaseHandler(RequestHandler):
     async def prepare(self) -> None:
         if not self.app.started:
             await self.app.start()
+        current_request.set(self)
         self.check_host()
         if self.request.method not in SAFE_METHODS:
             self.check_cross_site()

@@ -52,6 +52,7 @@ from sessions.errors import (
     TryRefreshTokenError,
     UnauthorisedError,
 )
+from sessions.events import SessionEvent, SessionEventName, log_event, session_hash
 from sessions.feed import Feed
 from sessions.keys import CLOCK_MARGIN_S, KeyRing, generate_private_key
 from sessions.refresh_token import PresentedToken, RefreshTokens, new_session_secret, token_hash
@@ -84,8 +85,7 @@ class Sessions:
         clock: everything here asks this clock for the time.
         claims: built into the access token of each new session.
         global_claim_validators: hold for every `get_session`, unless a caller overrides them.
-        on_event: called with "created", "rotated", "repeated", "continued", "theft" or "revoked" whenever
-            that happened here; the middle four are the rows of the table of refresh.
+        on_event: called with each SessionEvent that happens here; by default it is logged.
         on_token_theft: called with (session_handle, user_id) after a theft was found and the session
             revoked; its own errors are logged and change nothing.
         generate_key: makes RSA keys.
@@ -99,7 +99,7 @@ class Sessions:
         clock: Clock | None = None,
         claims: Sequence[SessionClaim[Any]] = (),
         global_claim_validators: Sequence[ClaimValidator] = (),
-        on_event: Callable[[str], None] = lambda _: None,
+        on_event: Callable[[SessionEvent], None] = log_event,
         on_token_theft: TheftHook | None = None,
         generate_key: Callable[[], rsa.RSAPrivateKey] = generate_private_key,
     ) -> None:
@@ -234,8 +234,7 @@ class Sessions:
             payload_version=0,
         )
         await self._store.create(row, session_data_in_database or {})
-        log.info("session %s created for user %s", handle, user_id)
-        self.on_event("created")
+        self._tell("created", handle, user_id)
         return self._issue(row, anti_csrf=self.config.anti_csrf == "VIA_TOKEN" and not disable_anti_csrf)
 
     # -- get ----------------------------------------------------------------------------------------
@@ -317,9 +316,9 @@ class Sessions:
     async def _ask_store(self, token: AccessToken) -> None:
         row = await self._store.load(token.handle)
         if row is None or not self._is_alive(row):
-            raise UnauthorisedError(f"session {token.handle} is not in the store")
+            raise UnauthorisedError(f"session {session_hash(token.handle)} is not in the store")
         if (row.user_id, row.tenant_id) != (token.user_id, token.tenant_id):
-            raise UnauthorisedError(f"session {token.handle} is somebody else's in the store")
+            raise UnauthorisedError(f"session {session_hash(token.handle)} is somebody else's in the store")
         if token.payload_version < row.payload_version or token.generation < row.generation - 1:
             raise TryRefreshTokenError("the access token is older than what the store knows")
 
@@ -419,24 +418,23 @@ class Sessions:
                 session_lifetime_s=self.config.session_lifetime_s,
             )  # fmt: skip
             if rotated is not None:
-                self.on_event("rotated")
+                self._tell("rotated", handle, rotated.user_id)
                 return rotated, False
             row = await self._store.load(handle)
             if row is None or not self._is_alive(row):
                 raise self.session_is_gone(handle)
             if not presented.matches(row.secret):
-                log.error("a refresh token of session %s was made without the store", handle)
+                log.error("a refresh token of session %s was made without the store", session_hash(handle))
                 raise UnauthorisedError("not a refresh token of this session")
             if generation > row.generation:
-                log.warning("the store has lost rotations of session %s: going on from the client's", handle)
                 await self._store.catch_up(handle, row.generation, generation)
-                self.on_event("continued")
+                self._tell("continued", handle, row.user_id)
             elif generation < row.generation:
                 if self._may_be_repeated(row, generation):
-                    self.on_event("repeated")
+                    self._tell("repeated", handle, row.user_id)
                     return row, True
                 await self._theft(row)
-        raise StoreUnavailableError(f"session {handle} changes faster than it can be read")
+        raise StoreUnavailableError(f"session {session_hash(handle)} changes faster than it can be read")
 
     def _may_be_repeated(self, row: SessionRow, generation: int) -> bool:
         if generation != row.generation - 1:
@@ -446,8 +444,7 @@ class Sessions:
 
     async def _theft(self, row: SessionRow) -> None:
         await self._revoke([row.handle], reason="theft")
-        self.on_event("theft")
-        log.error("token theft: session %s of user %s is revoked", row.handle, row.user_id)
+        self._tell("theft", row.handle, row.user_id)
         if self.on_token_theft is not None:
             try:
                 outcome = self.on_token_theft(row.handle, row.user_id)
@@ -545,12 +542,14 @@ class Sessions:
         revoked = await self._store.revoke(handles, reason=reason, keep_until=until)
         return self._note_revoked(revoked, until, reason)
 
-    def _note_revoked(self, handles: list[str], until: float, reason: str) -> list[str]:
-        for handle in handles:
+    def _note_revoked(self, revoked: list[tuple[str, str]], until: float, reason: str) -> list[str]:
+        for handle, user_id in revoked:
             self.feed.note_revoked(handle, until, reason)
-            log.info("session %s revoked: %s", handle, reason)
-            self.on_event("revoked")
-        return handles
+            self._tell("revoked", handle, user_id, reason)
+        return [handle for handle, _ in revoked]
+
+    def _tell(self, name: SessionEventName, handle: str, user_id: str, reason: str = "") -> None:
+        self.on_event(SessionEvent(name, self.clock.now(), handle, user_id, reason))
 
     def _tokens_end(self) -> float:
         """When the last access token that exists now will have expired, whoever's clock is asked."""
@@ -563,7 +562,7 @@ class Sessions:
         the browser holds the new session's tokens already, and must keep them.
         """
         clear_tokens = session_handle not in self.feed.replaced
-        return UnauthorisedError(f"session {session_handle} {what}", clear_tokens=clear_tokens)
+        return UnauthorisedError(f"session {session_hash(session_handle)} {what}", clear_tokens=clear_tokens)
 
     # -- connections that stay open ---------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sessions.events import session_hash
+
 
 class SessionError(Exception):
     """Base of the engine's errors; never raised itself."""
@@ -57,7 +59,7 @@ class TokenTheftError(UnauthorisedError):
     message = "token theft detected"
 
     def __init__(self, session_handle: str, user_id: str) -> None:
-        super().__init__(f"an old refresh token of session {session_handle} came back")
+        super().__init__(f"an old refresh token of session {session_hash(session_handle)} came back")
         self.session_handle = session_handle
         self.user_id = user_id
 

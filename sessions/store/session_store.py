@@ -192,25 +192,27 @@ class SessionStore:
 
         await self.database.write(work)
 
-    async def revoke(self, handles: Iterable[str], *, reason: str, keep_until: float) -> list[str]:
+    async def revoke(
+        self, handles: Iterable[str], *, reason: str, keep_until: float
+    ) -> list[tuple[str, str]]:
         """Delete sessions and put each into the feed.
 
         Returns:
-            The feed entries' handles: those that were there.
+            Handle and user id of those that were there.
         """
         wanted = list(handles)
 
-        def work(connection: Connection) -> list[str]:
+        def work(connection: Connection) -> list[tuple[str, str]]:
             return _revoke(connection, wanted, reason, keep_until)
 
         return await self.database.write(work)
 
     async def revoke_user(
         self, user_id: str, *, tenant_id: str | None, keep: str | None, reason: str, keep_until: float
-    ) -> list[str]:
+    ) -> list[tuple[str, str]]:
         """Delete a user's sessions (of one tenant, or of all), except `keep`, in one transaction."""
 
-        def work(connection: Connection) -> list[str]:
+        def work(connection: Connection) -> list[tuple[str, str]]:
             handles = _handles(connection, user_id, tenant_id, 0.0)
             return _revoke(connection, [h for h in handles if h != keep], reason, keep_until)
 
@@ -383,18 +385,21 @@ def _handles(connection: Connection, user_id: str, tenant_id: str | None, now: f
     return [row[0] for row in rows]
 
 
-def _revoke(connection: Connection, handles: Iterable[str], reason: str, keep_until: float) -> list[str]:
-    """Delete sessions and tell the feed; returns the handles of those that were there.
+def _revoke(
+    connection: Connection, handles: Iterable[str], reason: str, keep_until: float
+) -> list[tuple[str, str]]:
+    """Delete sessions and tell the feed; returns handle and user id of those that were there.
 
     All who change several sessions take them in one order, and the feed comes last, for its writers wait
     for one another too: so no two transactions can each hold what the other waits for.
     """
-    gone = [
-        handle
-        for handle in sorted(handles)
-        if connection.execute("DELETE FROM sessions WHERE handle = :handle", {"handle": handle}).rowcount
-    ]
-    for handle in gone:
+    gone = []
+    for handle in sorted(handles):
+        cursor = connection.execute(
+            "DELETE FROM sessions WHERE handle = :handle RETURNING user_id", {"handle": handle}
+        )
+        gone += [(handle, user_id) for (user_id,) in cursor.fetchall()]
+    for handle, _ in gone:
         _tell(connection, "revoked", handle, 0, reason, keep_until)
     return gone
 

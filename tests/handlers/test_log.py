@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from server import Application
+from sessions.events import session_hash
 from tests.client import NAVIGATION, PASSWORD, SDK, Client
 from tests.handlers.parts import LIFETIME_S
 from tests.support import FakeClock
@@ -166,18 +167,18 @@ async def test_each_request_is_one_line_without_its_query(client: Client, lines:
 
 
 @pytest.mark.gen_test
-async def test_what_happens_to_sessions_is_in_the_log(client: Client, clock: FakeClock, lines: Lines) -> None:
+async def test_what_happens_to_sessions_is_in_the_log(client: Client, lines: Lines) -> None:
     await client.sign_up()
     first = client.session_handle
     await client.sign_in()
-    second = client.session_handle
+    second, user_id = client.session_handle, client.user_id
     await client.post("/signout")
     text = lines.text()
     for event in (
-        f"session {first} created for user",
-        f"session {first} revoked: signed in again",
-        f"session {second} created for user",
-        f"session {second} revoked: signed out",
+        f"signed in: user {user_id}, session {session_hash(first)}",
+        f"session revoked: user {user_id}, session {session_hash(first)}, from 127.0.0.1, signed in again",
+        f"signed in: user {user_id}, session {session_hash(second)}",
+        f"signed out: user {user_id}, session {session_hash(second)}",
     ):
         assert event in text
 

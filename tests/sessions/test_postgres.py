@@ -218,7 +218,7 @@ class TestWork:
             revoked = await asyncio.gather(
                 *(store.revoke(order, reason="", keep_until=1.0) for order in orders for store in stores)
             )
-            assert sorted(handle for some in revoked for handle in some) == sorted(handles)
+            assert sorted(handle for some in revoked for handle, _ in some) == sorted(handles)
             assert sorted(entry.handle for entry in await stores[1].feed_after(0)) == sorted(handles)
 
         deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = %s"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sessions import Sessions, Tokens, TokenTheftError, TryRefreshTokenError, UnauthorisedError
+from sessions.events import session_hash
 from sessions.refresh_token import RefreshTokens, derive_key
 from tests.sessions.helpers import DAY, assert_session_is_dead, refresh, run, sign_in, use
 from tests.support import SECRET, FakeClock, running_engine
@@ -117,7 +118,8 @@ def test_a_theft_is_logged_and_told_to_the_hook_whose_failure_changes_nothing(
             assert told == [(session.handle, "ann")]
             thefts = [record for record in caplog.records if record.getMessage().startswith("token theft")]
             assert len(thefts) == 1
-            assert session.handle in thefts[0].getMessage()
+            assert session_hash(session.handle) in thefts[0].getMessage()
+            assert session.handle not in caplog.text
             assert str(first.refresh_token) not in caplog.text
 
     with caplog.at_level(logging.INFO):

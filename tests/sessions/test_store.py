@@ -412,7 +412,7 @@ class TestSessionStore:
             outcomes = await asyncio.gather(
                 *(store.revoke(["a", "x", "b"], reason="why", keep_until=NOW) for store in (one, two) * 5)
             )
-            assert sorted(handle for revoked in outcomes for handle in revoked) == ["a", "b"]
+            assert sorted(gone for revoked in outcomes for gone in revoked) == [("a", "ann"), ("b", "ann")]
             news = await two.feed_after(0)
             assert sorted((entry.kind, entry.handle, entry.reason) for entry in news) == [
                 ("revoked", "a", "why"),

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""How lines of the log look: text for people, or one JSON object a line for programs (setting `log_format`).
+
+    2027-01-15T08:00:00.123Z INFO stormcellar.access [5f0c2d9a41be 9d1f6a3c77e0] 200 GET /dashboard 1.2 ms
+
+In brackets stand the number of the request that was being served when the line was written, and the hash
+of its session's handle (`sessions.events.session_hash`), if there were any. Nothing that a client sends can
+begin a line or steer a terminal: control characters are escaped.
+
+Source: OWASP ASVS 5.0, 16.2 and 16.4.1; OWASP logging vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from sessions.events import session_hash
+
+if TYPE_CHECKING:
+    from handlers.base import BaseHandler
+
+current_request: ContextVar[BaseHandler | None] = ContextVar("current_request", default=None)
+"""The handler of the request that is being served; BaseHandler.prepare sets it."""
+
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROLS_BUT_NEWLINE = re.compile(CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
+
+
+def configure(log_format: str, *, debug: bool) -> None:
+    """Have everything that is logged in this process written to stderr, in the format of that name."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler], force=True)
+
+
+def escaped(text: str) -> str:
+    """Text with its control characters, line ends among them, written as \\x0a and the like."""
+    return CONTROLS.sub(_escape, text)
+
+
+def request_and_session() -> tuple[str, str]:
+    """The number of the request that is being served and the hash of its session; "" for none."""
+    handler = current_request.get()
+    if handler is None:
+        return "", ""
+    return handler.request_id, session_hash(handler.session.handle) if handler.session else ""
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people; an exception's traceback follows on lines of its own, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        numbers = " ".join(filter(None, request_and_session()))
+        place = f"[{numbers}] " if numbers else ""
+        line = f"{utc(record.created)} {record.levelname} {record.name} {place}{escaped(record.getMessage())}"
+        if trouble := self._trouble(record):
+            line += "\n" + CONTROLS_BUT_NEWLINE.sub(_escape, trouble).replace("\n", "\n    ")
+        return line
+
+    def _trouble(self, record: logging.LogRecord) -> str:
+        return self.formatException(record.exc_info) if record.exc_info else ""
+
+
+class JsonFormatter(TextFormatter):
+    """One JSON object in one line of ASCII. What a record carries as `fields` stands in it too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        request_id, session = request_and_session()
+        line: dict[str, Any] = {
+            "time": utc(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id:
+            line["request_id"] = request_id
+        if session:
+            line["session"] = session
+        line.update(getattr(record, "fields", {}))
+        if trouble := self._trouble(record):
+            line["exception"] = trouble
+        return json.dumps(line, default=str)
+
+
+def utc(moment: float) -> str:
+    """Unix seconds as ISO 8601 with milliseconds, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found.group())
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
