@@ -33,7 +33,7 @@ from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
 from handlers.base import BaseHandler
-from handlers.headers import default_headers
+from handlers.headers import StandingHeaders, default_headers
 from handlers.live import LiveConnections
 from handlers.mails import Mails, make_mailer
 from handlers.openapi import Undescribed, description
@@ -101,7 +101,7 @@ class Application(TornadoApplication):
         self.jar = CookieJar(options, clock)
         self.addresses = Addresses.of(options)
         self.proxies = Proxies(options.trusted_proxies)
-        self.default_headers = default_headers(options)
+        self.standing_headers = StandingHeaders(default_headers(options))
         self.trusted_origins = frozenset({*options.trusted_origins, options.website_domain} - {""})
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
         if options.verify_only:
@@ -226,7 +226,7 @@ class Application(TornadoApplication):
     def begin_draining(self) -> None:
         """Not ready any more; clients are told not to use their connections again."""
         self.draining = True
-        self.default_headers = [*self.default_headers, ("Connection", "close")]
+        self.standing_headers.headers["Connection"] = "close"
 
     async def start(self) -> None:
         """Open the database and what lives in it. Handlers call this too, so tests need not."""

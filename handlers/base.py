@@ -23,7 +23,7 @@ import http.client
 import logging
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler
@@ -40,6 +40,7 @@ from handlers.caller import (
     is_speculative,
     wants_document,
 )
+from handlers.rendering import PageLoader
 from handlers.return_address import return_address
 from handlers.transfer import Method, Transfer
 from logs import current_request
@@ -87,6 +88,7 @@ class BaseHandler(RequestHandler):
     speaks_json: ClassVar[bool] = False
     """Whether callers read JSON, errors included, whatever they say they accept."""
 
+    application: Application
     session: Session | None
 
     # -- before -------------------------------------------------------------------------------------
@@ -103,7 +105,7 @@ class BaseHandler(RequestHandler):
 
     @property
     def app(self) -> Application:
-        return cast("Application", self.application)
+        return self.application
 
     @property
     def own_origin(self) -> str:
@@ -246,15 +248,24 @@ class BaseHandler(RequestHandler):
 
     # -- pages --------------------------------------------------------------------------------------
 
+    def clear(self) -> None:
+        """Begin the answer. As Tornado's, with our headers, which are not put together for each anew."""
+        self._headers = self.app.standing_headers.fresh()
+        self._write_buffer = []
+        self._status_code, self._reason = 200, "OK"
+        self.set_default_headers()
+
     def set_default_headers(self) -> None:
-        for name, value in self.app.default_headers:
-            self.set_header(name, value)
-        self.clear_header("Server")
+        if not self.app.trusted_origins:
+            return
         origin = self.request.headers.get("Origin")
         if origin in self.app.trusted_origins:
             self.set_header("Access-Control-Allow-Origin", origin)
             self.set_header("Access-Control-Allow-Credentials", "true")
             self.add_header("Vary", "Origin")
+
+    def create_template_loader(self, template_path: str) -> PageLoader:
+        return PageLoader(template_path)
 
     def get_template_namespace(self) -> dict[str, Any]:
         options = self.app.options

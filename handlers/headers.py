@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
+from email.utils import formatdate
+
+from tornado.httputil import HTTPHeaders
 
 from handlers.addresses import Addresses
 from settings import Settings
@@ -55,3 +59,22 @@ def default_headers(options: Settings) -> list[tuple[str, str]]:
         reach = "; includeSubDomains" if options.hsts_include_subdomains else ""
         headers.append(("Strict-Transport-Security", f"max-age={HSTS_S}{reach}"))
     return headers
+
+
+class StandingHeaders:
+    """Makes the headers that an answer begins with. Nothing in them is worked out more than once a second."""
+
+    def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
+        self.headers = {"Content-Type": "text/html; charset=UTF-8", **dict(headers)}
+        self._second = 0
+        self._date = ""
+
+    def fresh(self) -> HTTPHeaders:
+        second = int(time.time())  # the wall clock, as RFC 9110, section 6.6.1 has it, also in tests
+        if second != self._second:
+            self._second, self._date = second, formatdate(second, usegmt=True)
+        headers = HTTPHeaders()
+        for name, value in self.headers.items():
+            headers[name] = value
+        headers["Date"] = self._date
+        return headers

@@ -79,9 +79,7 @@ class StaticHandler(StaticFileHandler):
     public = "style and scripts are the same for everybody"
 
     def set_default_headers(self) -> None:
-        for name, value in self.application.default_headers:  # type: ignore[attr-defined]
-            self.set_header(name, value)
-        self.clear_header("Server")
+        self._headers = self.application.standing_headers.fresh()  # type: ignore[attr-defined]
 
     def parse_url_path(self, url_path: str) -> str:
         if "\0" in url_path:

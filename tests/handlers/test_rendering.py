@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""Our way to fill templates gives the pages that Tornado's gives, in fewer steps."""
+
+from __future__ import annotations
+
+import linecache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tornado import escape
+from tornado.template import Loader
+
+from handlers import rendering
+from handlers.rendering import PageLoader
+
+HOSTILE = ["<script>", "a&b", "\"'>", "ünï", "", "\0", "plain", 17, None, b"bytes <b>", b"bytes", 1.5]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "base.html").write_text(
+        "<title>{% block title %}none{% end %}</title>{% block body %}{% end %}"
+    )
+    (tmp_path / "part.html").write_text("[{{ value }}]")
+    (tmp_path / "page.html").write_text(
+        '{% extends "base.html" %}{% block title %}{{ value }}{% end %}{% block body %}{% from html import'
+        ' unescape %}{{ value }}{% raw "<hr>" %}<a title="{{ value }}">{{ escape(str(value)) }}</a>'
+        '{{ url_escape(str(value)) }}{{ json_encode({"a": str(value)}) }}{% include "part.html" %}'
+        "{% apply xhtml_escape %}<i>{{ value }}</i>{% end %}{{ datetime.date(2026, 1, 2) }}{% end %}"
+    )
+    (tmp_path / "unescaped.html").write_text("{% autoescape None %}{{ value }}{{ xhtml_escape(str(value)) }}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["page.html", "unescaped.html"])
+@pytest.mark.parametrize("value", HOSTILE)
+def test_every_page_is_byte_for_byte_the_one_that_tornado_makes(folder: Path, name: str, value: Any) -> None:
+    expected = Loader(str(folder)).load(name).generate(value=value)
+    assert PageLoader(str(folder)).load(name).generate(value=value) == expected
+
+
+@given(st.text())
+def test_no_text_is_escaped_otherwise(text: str) -> None:
+    escaped = rendering.xhtml_escape(text.encode(errors="replace"))
+    assert escape.utf8(escaped) == escape.utf8(escape.xhtml_escape(text.encode(errors="replace")))
+
+
+def test_a_template_is_read_and_compiled_once_and_leaves_pythons_cache_of_lines_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = PageLoader(str(folder))
+    cleared: list[None] = []
+    monkeypatch.setattr(linecache, "clearcache", lambda: cleared.append(None))
+    loader.load("page.html").generate(value=1)
+    template = loader.load("page.html")
+    template.generate(value=2)
+    assert loader.load("page.html") is template
+    assert cleared == []
+
+
+def test_a_failing_template_shows_its_own_line_in_the_traceback(folder: Path) -> None:
+    (folder / "broken.html").write_text("<p>\n{{ value.missing }}\n</p>")
+    with pytest.raises(AttributeError) as caught:
+        PageLoader(str(folder)).load("broken.html").generate(value=1)
+    frame = caught.traceback[-1]
+    assert "value.missing" in linecache.getline(
+        str(frame.path), frame.lineno + 1, frame._rawentry.tb_frame.f_globals
+    )
