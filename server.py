@@ -29,6 +29,7 @@ import processes
 import settings as configuration
 from accounts import ARGON2ID, Argon2Parameters, Mailer, PasswordHasher, Users
 from audit import AuditLog
+from extras import Extra, installed, keep_house
 from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
@@ -81,6 +82,7 @@ class Application(TornadoApplication):
 
         accounts: the users.
         account_claims: what sessions know of accounts.
+        extras: the optional parts that are there.
         audit: what happened to accounts and sessions, kept in the database.
         mails: what writes and sends mails; `mailer` hands them over, None: as the settings say.
     """
@@ -104,6 +106,7 @@ class Application(TornadoApplication):
         self.standing_headers = StandingHeaders(default_headers(options))
         self.trusted_origins = frozenset({*options.trusted_origins, options.website_domain} - {""})
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
+        self.extras: Sequence[Extra] = ()
         if options.verify_only:
             self._verify_only(clock, global_claim_validators)
         else:
@@ -172,12 +175,21 @@ class Application(TornadoApplication):
         )
         self.audit = AuditLog(self.database, clock, retention_s=options.audit_retention_s)
         self.account_claims = AccountClaims(self.accounts, options)
+        self.extras = [part(self) for part in installed()]
         self.sessions = Sessions(
             self.database,
             session_config(options),
             clock=clock,
-            claims=[*self.account_claims.in_new_sessions, *claims],
-            global_claim_validators=[*self.account_claims.validators, *global_claim_validators],
+            claims=[
+                *self.account_claims.in_new_sessions,
+                *(claim for extra in self.extras for claim in extra.claims),
+                *claims,
+            ],
+            global_claim_validators=[
+                *(validator for extra in self.extras for validator in extra.validators),
+                *self.account_claims.validators,
+                *global_claim_validators,
+            ],
             **engine_options,
         )
         self.mails = Mails(
@@ -239,7 +251,10 @@ class Application(TornadoApplication):
                     await self.sessions.start()
                     await self.accounts.open()
                     await self.audit.open()
+                    for extra in self.extras:
+                        await extra.open()
                     self._tasks.append(asyncio.ensure_future(self.accounts.keep_house()))
+                    self._tasks.append(asyncio.ensure_future(keep_house(self.extras)))
                 self.live.start()
                 if self.metrics is not None:
                     self._tasks.append(asyncio.ensure_future(self.metrics.watch_loop()))
@@ -346,7 +361,7 @@ def announce(options: Settings, port: int) -> None:
 
 def watch_files() -> None:
     """Restart when the code changes, or a page of it."""
-    for folder in ("templates", "static"):
+    for folder in ("templates", "static", "extras"):
         for path in (HERE / folder).rglob("*"):
             tornado.autoreload.watch(str(path))
     tornado.autoreload.start()

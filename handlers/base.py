@@ -218,6 +218,8 @@ class BaseHandler(RequestHandler):
             if handle is not None:
                 await sessions.revoke_session(handle, reason=REPLACED)
         await self.app.account_claims.catch_up(session)
+        for extra in self.app.extras:
+            await extra.catch_up(session)
         self.session, self.arrived_by = session, method
         return session
 
@@ -272,6 +274,7 @@ class BaseHandler(RequestHandler):
         return {
             **super().get_template_namespace(),
             "session": self.session,
+            "extras": self.app.extras,
             "site_name": options.site_name,
             "addresses": self.app.addresses,
             "link_back": self.link_back,
@@ -441,6 +444,8 @@ class BaseHandler(RequestHandler):
     def answer_invalid_claims(self, error: InvalidClaimsError) -> None:
         """403: signed in, but not allowed to be here. A page may say more, or lead somewhere else."""
         claims = [item["id"] for item in error.payload]
+        if self.wants_page() and any(extra.answer_invalid_claims(self, error) for extra in self.app.extras):
+            return
         if not self.wants_page():
             self.finish({"message": error.message, "claimValidationErrors": error.payload})
         elif not self.app.options.verify_only and self.app.account_claims.email_verified.key in claims:

@@ -14,6 +14,7 @@ from typing import Any
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import PathMatches, URLSpec
 
+from extras import installed
 from handlers import account, auth_api, dev_mail, email_api, live, openapi, operations, pages, recovery
 from handlers.base import BaseHandler, ProtectedHandler
 from handlers.caller import comes_from_client
@@ -74,6 +75,8 @@ def routes(settings: Settings) -> list[URLSpec]:
     if settings.verify_only:  # accounts and sessions are the API server's
         modules = {part.__name__ for part in (account, auth_api, dev_mail, email_api, recovery)}
         table = [route for route in table if route.handler_class.__module__ not in modules]
+    else:
+        table += [route for extra in installed() for route in extra.routes(settings)]
     if settings.debug:
         table.append(URLSpec(base + r"/openapi\.json", openapi.OpenAPIHandler, {"table": table}))
     return table

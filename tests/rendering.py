@@ -79,6 +79,7 @@ def render(template: str, *, path: str = "/", **variables: Any) -> str:
     """A page as the server would send it for the address `path`; `session=SESSION` signs somebody in."""
     every_page = {
         "session": None,
+        "extras": (),
         "site_name": "Stormcellar",
         "addresses": ADDRESSES,
         "link_back": lambda address, back: with_return(address, back, "http://localhost", safe=""),

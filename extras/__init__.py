@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""Parts that a site may have or not: each is a folder here, and to be without it is to delete that folder.
+
+A folder NAME offers a subclass of `Extra` as `extras.NAME.Part`. The application makes one of each, collects
+its routes, claims and validators, opens its tables, and shows what it says about itself on the account page
+and at sign-in. In verify-only mode there are none: accounts are another server's.
+
+Templates of an extra are named from the folder `templates/`, such as "../extras/passkeys/templates/list.html";
+in them "base.html" and "account/_form_error.html" are the kit's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tornado.routing import URLSpec
+
+from sessions import ClaimValidator, InvalidClaimsError, Session, SessionClaim
+from settings import Settings
+
+if TYPE_CHECKING:
+    from handlers.base import BaseHandler
+    from server import Application
+
+log = logging.getLogger("stormcellar.extras")
+
+HERE = Path(__file__).parent
+HOUSEKEEPING_INTERVAL_S = 600
+
+
+class Extra:
+    """What an extra may add; all of it can be left out. One object belongs to one application."""
+
+    account_link: ClassVar[tuple[str, str, str] | None] = None
+    """Its entry on the account page: address, title, and a sentence."""
+
+    sign_in_script: ClassVar[str] = ""
+    """The address of a module for the pages where people prove who they are."""
+
+    claims: Sequence[SessionClaim[Any]] = ()
+    validators: Sequence[ClaimValidator] = ()
+
+    @staticmethod
+    def routes(settings: Settings) -> list[URLSpec]:
+        return []
+
+    def __init__(self, app: Application) -> None:
+        self.app = app
+
+    async def open(self) -> None:
+        """Bring the tables up to date."""
+
+    async def maintain(self) -> None:
+        """Delete what has expired, and what belonged to users who are gone; called now and then."""
+
+    async def catch_up(self, session: Session) -> None:
+        """For a session just made, by whatever means: what may have changed while it was being made."""
+
+    async def both_factors_given(self, session: Session, factor: str) -> None:
+        """For a session that began with something that is possession and knowledge (or body) in one."""
+
+    def answer_invalid_claims(self, handler: BaseHandler, error: InvalidClaimsError) -> bool:
+        """Lead a visitor to where the missing claim can be got; False: that is none of this extra's."""
+        return False
+
+
+@functools.cache
+def installed() -> tuple[type[Extra], ...]:
+    """The extras whose folder is here and whose libraries are installed, in the order of their names."""
+    found: list[type[Extra]] = []
+    for folder in sorted(HERE.iterdir()):
+        if not (folder / "__init__.py").exists() or folder.name == "tests":
+            continue
+        try:
+            found.append(import_module(f"extras.{folder.name}").Part)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] in ("extras", "handlers", "sessions", "accounts"):
+                raise  # not a library: somebody's mistake here
+            log.info(
+                "%s is off, because %s is not installed: .venv/bin/python -m pip install -r requirements-%s.txt",
+                folder.name,
+                error.name,
+                folder.name,
+            )
+    return tuple(found)
+
+
+async def keep_house(extras: Sequence[Extra]) -> None:
+    """Have each extra maintained now and then, until cancelled."""
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+        for extra in extras:
+            try:
+                await extra.maintain()
+            except Exception as error:
+                log.warning("maintaining %s is put off: %s", type(extra).__module__, error)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""Pages of the authenticator app: set it up, give a code after the password, switch it off. All of it works
+without scripts, and without the QR code, which is there where segno is installed."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from tornado.web import HTTPError
+
+from extras.authenticator import codes
+from extras.authenticator.store import CodeRefusedError, TooManyAttemptsError
+from handlers.base import ProtectedHandler
+
+try:
+    import segno
+except ImportError:
+    segno = None
+
+if TYPE_CHECKING:
+    from extras.authenticator.part import Authenticator
+
+TEMPLATES = "../extras/authenticator/templates/"
+
+
+class CodeHandler(ProtectedHandler):
+    """What the pages share."""
+
+    @property
+    def part(self) -> Authenticator:
+        from extras.authenticator.part import Authenticator
+
+        return next(extra for extra in self.app.extras if isinstance(extra, Authenticator))
+
+    def code_field(self) -> str:
+        return self.get_body_argument("code", "")
+
+    def refuse(self, error: CodeRefusedError) -> dict[str, str]:
+        """Set the answer's status; the errors for the form."""
+        self.set_status(422)
+        if isinstance(error, TooManyAttemptsError):
+            self.set_status(429)
+            self.set_header("Retry-After", str(error.retry_after_s))
+        return {"code": str(error)}
+
+
+class SecondFactorHandler(CodeHandler):
+    """GET and POST /second-factor: the code that a session still lacks.
+
+    `?with=recovery` asks for a recovery code; both forms take either.
+    """
+
+    async def override_global_claim_validators(self, *_: Any) -> list[Any]:
+        return []  # it is for those who lack the claim
+
+    async def get(self) -> None:
+        if await self.part.is_complete(self.session):
+            self.see_other(self.redirect_back())
+        else:
+            self._show({})
+
+    async def post(self) -> None:
+        try:
+            if not await self.part.is_complete(self.session):
+                await self.part.check(self.session, self.code_field())
+        except CodeRefusedError as error:
+            self._show(self.refuse(error))
+        else:
+            self.see_other(self.redirect_back())
+
+    def _show(self, errors: dict[str, str]) -> None:
+        self.render(
+            TEMPLATES + "second_factor.html",
+            errors=errors,
+            redirect_back=self.redirect_back(),
+            is_recovery=self.get_argument("with", "") == "recovery",
+        )
+
+
+class AuthenticatorHandler(CodeHandler):
+    """GET /account/authenticator: is it on? POST: begin to set one up, with a new secret."""
+
+    async def get(self) -> None:
+        await self.show({})
+
+    async def post(self) -> None:
+        await self.part.apps.begin(self.session.user_id, codes.new_secret(), self.app.sessions.now_ms())
+        self.see_other("/account/authenticator")
+
+    async def show(self, errors: dict[str, str], form: str = "") -> None:
+        """The page; `form` names the one that the errors belong to."""
+        app = await self.part.apps.find(self.session.user_id)
+        if app is not None and app.is_confirmed:
+            left = await self.part.apps.recovery_codes_left(self.session.user_id)
+            self.render(TEMPLATES + "on.html", errors=errors, form=form, codes_left=left)
+        elif app is not None and app.secret is not None:
+            secret = codes.as_text(app.secret)
+            self.render(TEMPLATES + "set_up.html", errors=errors, secret=secret, has_qr_code=segno is not None)
+        else:
+            self.render(TEMPLATES + "off.html")
+
+
+class QRCodeHandler(CodeHandler):
+    """GET /account/authenticator/qr.svg: the secret for a phone's camera, until the app is confirmed."""
+
+    async def get(self) -> None:
+        app = await self.part.apps.find(self.session.user_id)
+        user = await self.app.accounts.get(self.session.user_id)
+        if segno is None or user is None or app is None or app.is_confirmed or app.secret is None:
+            raise HTTPError(404)
+        text = codes.address(app.secret, account=user.email, issuer=self.app.options.site_name)
+        picture = io.BytesIO()
+        segno.make(text, micro=False).save(picture, kind="svg", border=4, dark="#000", light="#fff")
+        self.set_header("Content-Type", "image/svg+xml")
+        self.finish(picture.getvalue())
+
+
+class ConfirmationHandler(AuthenticatorHandler):
+    """POST /account/authenticator/confirmation: a first code; from then on it counts. Shows recovery codes."""
+
+    async def get(self) -> None:
+        self.see_other("/account/authenticator")
+
+    async def post(self) -> None:
+        recovery_codes = codes.new_recovery_codes()
+        try:
+            await self.part.switch_on(self.session, self.code_field(), recovery_codes)
+        except CodeRefusedError as error:
+            await self.show(self.refuse(error))
+        else:
+            self.render(TEMPLATES + "recovery_codes.html", recovery_codes=recovery_codes)
+
+
+class RecoveryCodesHandler(AuthenticatorHandler):
+    """POST /account/authenticator/recovery-codes: ten new ones for a code; the old ones end."""
+
+    async def get(self) -> None:
+        self.see_other("/account/authenticator")
+
+    async def post(self) -> None:
+        recovery_codes = codes.new_recovery_codes()
+        try:
+            await self.part.check(self.session, self.code_field())
+        except CodeRefusedError as error:
+            await self.show(self.refuse(error), "recovery-codes")
+        else:
+            await self.part.apps.replace_recovery_codes(self.session.user_id, recovery_codes)
+            self.render(TEMPLATES + "recovery_codes.html", recovery_codes=recovery_codes)
+
+
+class RemovalHandler(AuthenticatorHandler):
+    """POST /account/authenticator/removal: switch it off, for a code."""
+
+    async def get(self) -> None:
+        self.see_other("/account/authenticator")
+
+    async def post(self) -> None:
+        try:
+            await self.part.switch_off(self.session, self.code_field())
+        except CodeRefusedError as error:
+            await self.show(self.refuse(error), "removal")
+        else:
+            self.see_other("/account/authenticator")

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""What the authenticator app adds to an application: a claim, the rule that asks for it, and its pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tornado.routing import URLSpec
+
+from extras import Extra
+from extras.authenticator import handlers
+from extras.authenticator.claim import KEY, TOTP, SecondFactorClaim, factors_given
+from extras.authenticator.codes import Vault
+from extras.authenticator.store import Authenticators
+from handlers.base import BaseHandler
+from handlers.return_address import return_address
+from sessions import InvalidClaimsError, Session
+from sessions.claims import Payload
+from settings import Settings, load_or_create_secret
+
+if TYPE_CHECKING:
+    from server import Application
+
+
+class Authenticator(Extra):
+    """The second factor of one application.
+
+    Attributes:
+        apps: who has which app.
+        claim: which factors a session has given.
+    """
+
+    account_link = (
+        "/account/authenticator",
+        "Authenticator app",
+        "Ask for a code from your phone after the password.",
+    )
+
+    @staticmethod
+    def routes(settings: Settings) -> list[URLSpec]:
+        return [
+            URLSpec(r"/second-factor", handlers.SecondFactorHandler, name="second_factor"),
+            URLSpec(r"/account/authenticator", handlers.AuthenticatorHandler, name="authenticator"),
+            URLSpec(r"/account/authenticator/qr\.svg", handlers.QRCodeHandler),
+            URLSpec(r"/account/authenticator/confirmation", handlers.ConfirmationHandler),
+            URLSpec(r"/account/authenticator/recovery-codes", handlers.RecoveryCodesHandler),
+            URLSpec(r"/account/authenticator/removal", handlers.RemovalHandler),
+        ]
+
+    def __init__(self, app: Application) -> None:
+        super().__init__(app)
+        self.apps = Authenticators(app.database, Vault(load_or_create_secret(app.options)))
+        self.claim = SecondFactorClaim(self._fetch)
+        self.claims = [self.claim]
+        self.validators = [self.claim.is_complete()]
+
+    async def open(self) -> None:
+        await self.apps.open()
+
+    async def maintain(self) -> None:
+        await self.apps.forget_strangers()
+
+    async def _fetch(self, user_id: str, _tenant_id: str, payload: Payload) -> dict[str, Any]:
+        given = factors_given(payload)
+        return {"c": given, "v": bool(given) or not await self.apps.is_on(user_id)}
+
+    async def catch_up(self, session: Session) -> None:
+        """The app may have been switched on after the session's claim was fetched and before it was stored."""
+        if (session.get_claim_value(self.claim) or {}).get("v") is True and not self.given(session):
+            await self._fetch_anew(session)
+
+    async def _fetch_anew(self, session: Session) -> None:
+        value = await self._fetch(session.user_id, session.tenant_id, session.access_token_payload)
+        if value != session.get_claim_value(self.claim):
+            await session.set_claim_value(self.claim, value)
+
+    def given(self, session: Session) -> dict[str, int]:
+        return factors_given(session.access_token_payload)
+
+    async def is_complete(self, session: Session) -> bool:
+        """Whether nothing is missing; looks again where something was."""
+        if (session.get_claim_value(self.claim) or {}).get("v") is not True:
+            await self._fetch_anew(session)
+        return (session.get_claim_value(self.claim) or {}).get("v") is True
+
+    async def both_factors_given(self, session: Session, factor: str) -> None:
+        await self._note(session, factor)
+
+    async def check(self, session: Session, code: str) -> None:
+        """Take a code for this session.
+
+        Raises:
+            CodeRefusedError: it does not count.
+        """
+        await self.apps.check(session.user_id, code, self.app.sessions.clock.now())
+        await self._note(session, TOTP)
+
+    async def switch_on(self, session: Session, code: str, recovery_codes: list[str]) -> None:
+        """Confirm the app. Every other session of the user must give a code from now on.
+
+        Raises:
+            CodeRefusedError: the code is not this app's.
+        """
+        await self.apps.confirm(session.user_id, code, self.app.sessions.clock.now(), recovery_codes)
+        for handle in await self.app.sessions.get_all_session_handles_for_user(session.user_id):
+            if handle != session.handle:
+                await self.app.sessions.set_claim_value(handle, self.claim, {"c": {}, "v": False})
+        await self._note(session, TOTP)
+
+    async def switch_off(self, session: Session, code: str) -> None:
+        """Raises CodeRefusedError: the code does not count, and the app stays on."""
+        await self.apps.check(session.user_id, code, self.app.sessions.clock.now())
+        await self.apps.remove(session.user_id)
+
+    async def _note(self, session: Session, factor: str) -> None:
+        given = {**self.given(session), factor: int(self.app.sessions.clock.now())}
+        await session.set_claim_value(self.claim, {"c": given, "v": True})
+
+    def answer_invalid_claims(self, handler: BaseHandler, error: InvalidClaimsError) -> bool:
+        if all(item["id"] != KEY for item in error.payload):
+            return False
+        is_safe = handler.request.method in ("GET", "HEAD")
+        back = return_address(handler.request.uri) if is_safe else handler.redirect_back()
+        handler.redirect(handler.with_return("/second-factor", back), status=303)
+        return True

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: MIT
+"""Who has which authenticator app, and which codes have been used.
+
+A code counts once: the time step that was last accepted is kept, and no code of that step or an older one is
+taken again, by whatever process. Wrong codes are counted with the account, so guessing is as slow from a
+thousand addresses as from one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from accounts.text import is_storable
+from extras.authenticator.codes import DIGITS, Vault, plain, step_of
+from sessions.store import Connection, Database
+
+MAX_ATTEMPTS = 10  # 240 guesses a day, each right with 3 in a million
+WINDOW_S = 3600
+MAX_CODE_CHARACTERS = 40
+
+# Times are Unix milliseconds. Without `confirmed_at_ms` the app is only being set up, and asked of nobody.
+TABLES = [
+    """
+    CREATE TABLE authenticators (
+        user_id TEXT PRIMARY KEY,
+        sealed_secret TEXT NOT NULL,
+        created_at_ms BIGINT NOT NULL,
+        confirmed_at_ms BIGINT,
+        last_step BIGINT NOT NULL DEFAULT -1,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        attempts_since_ms BIGINT NOT NULL DEFAULT 0
+    );
+    CREATE TABLE recovery_codes (
+        user_id TEXT NOT NULL,
+        code_hash TEXT NOT NULL,
+        PRIMARY KEY (user_id, code_hash)
+    )
+    """,
+]
+
+
+class CodeRefusedError(Exception):
+    """A code does not count; the message says why, in a sentence for people."""
+
+
+class WrongCodeError(CodeRefusedError):
+    def __init__(self) -> None:
+        super().__init__("This code is not right, or was used already. Wait for the next one and try again.")
+
+
+class TooManyAttemptsError(CodeRefusedError):
+    """`retry_after_s` is when the next attempt counts."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        minutes = -(-retry_after_s // 60)
+        super().__init__(f"Too many wrong codes. Try again in {minutes} minute{'s' * (minutes != 1)}.")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class App:
+    """An authenticator app; `secret` is None if the server's secret has changed since it was set up."""
+
+    secret: bytes | None
+    is_confirmed: bool
+    last_step: int
+
+
+class Authenticators:
+    """The table. Coroutines raise StoreUnavailableError when the database cannot answer."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
+    async def open(self) -> None:
+        await self._database.migrate("authenticator", TABLES)
+
+    async def find(self, user_id: str) -> App | None:
+        if not is_storable(user_id):
+            return None
+        return await self._database.read(lambda connection: self._read(connection, user_id))
+
+    async def is_on(self, user_id: str) -> bool:
+        app = await self.find(user_id)
+        return app is not None and app.is_confirmed
+
+    async def begin(self, user_id: str, secret: bytes, now_ms: int) -> bool:
+        """Keep a secret that is still to be confirmed; False if an app is confirmed already."""
+        sealed = self._vault.seal(secret, user_id)
+
+        def work(connection: Connection) -> bool:
+            kept = connection.execute(
+                "INSERT INTO authenticators (user_id, sealed_secret, created_at_ms)"
+                " VALUES (:user_id, :sealed, :now_ms) ON CONFLICT (user_id) DO UPDATE"
+                " SET sealed_secret = :sealed, created_at_ms = :now_ms"
+                " WHERE authenticators.confirmed_at_ms IS NULL",
+                {"user_id": user_id, "sealed": sealed, "now_ms": now_ms},
+            )
+            return kept.rowcount == 1
+
+        return await self._database.write(work)
+
+    async def confirm(self, user_id: str, code: str, now_s: float, recovery_codes: Sequence[str]) -> None:
+        """Switch on the app that is being set up, by a code of it.
+
+        Raises:
+            CodeRefusedError: the code is none of this app's, or nothing is being set up.
+        """
+
+        def work(connection: Connection) -> CodeRefusedError | None:
+            app = self._read(connection, user_id)
+            if app is None or app.is_confirmed or app.secret is None:
+                return WrongCodeError()
+            step = step_of(app.secret, plain(code), now_s)
+            if step is None:
+                return WrongCodeError()
+            confirmed = connection.execute(
+                "UPDATE authenticators SET confirmed_at_ms = :now_ms, last_step = :step"
+                " WHERE user_id = :user_id AND confirmed_at_ms IS NULL",
+                {"now_ms": int(now_s * 1000), "step": step, "user_id": user_id},
+            )
+            if confirmed.rowcount != 1:
+                return WrongCodeError()
+            self._keep_recovery_codes(connection, user_id, recovery_codes)
+            return None
+
+        if refusal := await self._database.write(work):
+            raise refusal
+
+    async def check(self, user_id: str, code: str, now_s: float) -> None:
+        """Accept a code of the app, or a recovery code; neither will be accepted again.
+
+        Raises:
+            WrongCodeError, TooManyAttemptsError: it does not count.
+        """
+        code = plain(code[: MAX_CODE_CHARACTERS + 1])
+
+        def work(connection: Connection) -> CodeRefusedError | None:
+            refusal = self._count_attempt(connection, user_id, int(now_s * 1000))
+            if refusal is not None:
+                return refusal
+            is_app_code = len(code) == DIGITS
+            accept = self._accept_app_code if is_app_code else self._spend_recovery_code
+            if not accept(connection, user_id, code, now_s):
+                return WrongCodeError()
+            connection.execute(
+                "UPDATE authenticators SET attempts = 0 WHERE user_id = :user_id", {"user_id": user_id}
+            )
+            return None
+
+        if refusal := await self._database.write(work):
+            raise refusal
+
+    async def replace_recovery_codes(self, user_id: str, codes: Sequence[str]) -> None:
+        await self._database.write(lambda connection: self._keep_recovery_codes(connection, user_id, codes))
+
+    async def recovery_codes_left(self, user_id: str) -> int:
+        sql = "SELECT COUNT(*) FROM recovery_codes WHERE user_id = :user_id"
+        row = await self._database.read(lambda c: c.execute(sql, {"user_id": user_id}).fetchone())
+        return int(row[0])
+
+    async def remove(self, user_id: str) -> None:
+        def work(connection: Connection) -> None:
+            for table in ("authenticators", "recovery_codes"):
+                connection.execute(f"DELETE FROM {table} WHERE user_id = :user_id", {"user_id": user_id})  # noqa: S608
+
+        await self._database.write(work)
+
+    async def forget_strangers(self) -> None:
+        """Delete what belonged to users who are gone."""
+
+        def work(connection: Connection) -> None:
+            for table in ("authenticators", "recovery_codes"):
+                connection.execute(f"DELETE FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)", {})  # noqa: S608
+
+        await self._database.write(work)
+
+    def _read(self, connection: Connection, user_id: str) -> App | None:
+        row = connection.execute(
+            "SELECT sealed_secret, confirmed_at_ms, last_step FROM authenticators WHERE user_id = :user_id",
+            {"user_id": user_id},
+        ).fetchone()
+        return App(self._vault.unseal(row[0], user_id), row[1] is not None, row[2]) if row else None
+
+    def _count_attempt(self, connection: Connection, user_id: str, now_ms: int) -> CodeRefusedError | None:
+        """Count first, then look: of many guesses at once no more than allowed come through."""
+        whose = {"user_id": user_id, "now_ms": now_ms, "over_ms": now_ms - WINDOW_S * 1000}
+        connection.execute(
+            "UPDATE authenticators SET attempts = 0, attempts_since_ms = :now_ms"
+            " WHERE user_id = :user_id AND (attempts = 0 OR attempts_since_ms <= :over_ms)",
+            whose,
+        )
+        counted = connection.execute(
+            "UPDATE authenticators SET attempts = attempts + 1"
+            " WHERE user_id = :user_id AND confirmed_at_ms IS NOT NULL AND attempts < :most",
+            {"user_id": user_id, "most": MAX_ATTEMPTS},
+        )
+        if counted.rowcount == 1:
+            return None
+        row = connection.execute(
+            "SELECT attempts_since_ms FROM authenticators"
+            " WHERE user_id = :user_id AND confirmed_at_ms IS NOT NULL",
+            {"user_id": user_id},
+        ).fetchone()
+        if row is None:
+            return WrongCodeError()
+        return TooManyAttemptsError(max(1, WINDOW_S - (now_ms - row[0]) // 1000))
+
+    def _accept_app_code(self, connection: Connection, user_id: str, code: str, now_s: float) -> bool:
+        app = self._read(connection, user_id)
+        step = step_of(app.secret, code, now_s) if app is not None and app.secret is not None else None
+        if step is None:
+            return False
+        accepted = connection.execute(
+            "UPDATE authenticators SET last_step = :step WHERE user_id = :user_id AND last_step < :step",
+            {"step": step, "user_id": user_id},
+        )
+        return accepted.rowcount == 1
+
+    def _spend_recovery_code(self, connection: Connection, user_id: str, code: str, _now_s: float) -> bool:
+        spent = connection.execute(
+            "DELETE FROM recovery_codes WHERE user_id = :user_id AND code_hash = :code_hash",
+            {"user_id": user_id, "code_hash": self._vault.hash(code, user_id)},
+        )
+        return spent.rowcount == 1
+
+    def _keep_recovery_codes(self, connection: Connection, user_id: str, codes: Sequence[str]) -> None:
+        connection.execute("DELETE FROM recovery_codes WHERE user_id = :user_id", {"user_id": user_id})
+        for code in codes:
+            connection.execute(
+                "INSERT INTO recovery_codes (user_id, code_hash) VALUES (:user_id, :code_hash)",
+                {"user_id": user_id, "code_hash": self._vault.hash(code, user_id)},
+            )
