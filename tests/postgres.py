@@ -149,8 +149,11 @@ class Wire:
         deaf: keeps notifications back, as transaction poolers do.
         pools: refuses options in the greeting and announces a process number of its own, as poolers do.
         flows: while it is not set, nothing gets through, and nobody is told.
+        delay_s: how much later each statement arrives.
+        mute: no answer gets through, while statements do.
         cut: what happens to the next statement: "before" it reaches the server, or "after" it was executed,
             the connection breaks.
+        cut_at: that statement is the next one in which this stands.
 
     Source: PostgreSQL documentation, "Frontend/Backend Protocol", message formats.
     """
@@ -158,20 +161,28 @@ class Wire:
     def __init__(self, cluster: Cluster) -> None:
         self._server_port = cluster.port
         self.answers = 0
-        self.deaf = self.pools = False
+        self.deaf = self.pools = self.mute = False
         self.flows = asyncio.Event()
         self.flows.set()
+        self.delay_s = 0.0
         self.cut: Literal["", "before", "after"] = ""
+        self.cut_at = b""
+        self._port = 0
 
     @asynccontextmanager
     async def between(self, url: str) -> AsyncIterator[str]:
         """An address that leads to the server's `url` through this wire, on the running event loop."""
         relay = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        port = relay.sockets[0].getsockname()[1]
+        self._port = relay.sockets[0].getsockname()[1]
         try:
-            yield url.replace(f":{self._server_port}/", f":{port}/") + "?sslmode=disable&gssencmode=disable"
+            yield self.address(url)
         finally:
             relay.close()
+
+    def address(self, url: str) -> str:
+        """Where another of the server's addresses is, while this wire is in between."""
+        there = url.replace(f":{self._server_port}/", f":{self._port}/")
+        return f"{there}{'&' if '?' in there else '?'}sslmode=disable&gssencmode=disable"
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -205,7 +216,10 @@ class Wire:
                     message(b"E", b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0")
                 )
                 return
-            if self.cut and data[:1] in (b"Q", b"P", b"B"):  # a statement, not the greeting
+            is_statement = data[:1] in (b"Q", b"P", b"B")  # not the greeting
+            if is_statement and self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            if self.cut and is_statement and self.cut_at in data:
                 when, self.cut = self.cut, ""
                 if when == "before":
                     return
@@ -225,7 +239,7 @@ class Wire:
             if doomed.is_set():
                 if kind == b"Z":
                     return
-            elif not (kind == b"A" and self.deaf):
+            elif not (self.mute or (kind == b"A" and self.deaf)):
                 writer.write(message(kind, body))
 
 

@@ -10,16 +10,20 @@ import asyncio
 import base64
 import json
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from tornado.httpclient import HTTPError, HTTPRequest, HTTPResponse
 from tornado.simple_httpclient import HTTPStreamClosedError, SimpleAsyncHTTPClient
 
 from tests.faults.history import History, Kind, Operation
+from tests.postgres import DATABASE, Cluster, Wire
 from tests.serving import ServerProcess
 
+SECRET = "only for the tests: 0123456789abcdef"
 PASSWORD = "correct cellar staple"
 REFRESH_PATH = "/auth/session/refresh"
 DEADLINE_S = 60.0  # a request that takes so long hangs
@@ -37,12 +41,40 @@ class NobodyListened(Exception):
 
 
 class Site:
-    """Server processes on one data folder, of which some may be down."""
+    """Server processes, of which some may be down: on one data folder, or on one PostgreSQL database.
 
-    def __init__(self, data_dir: Path, processes: int, *arguments: str) -> None:
-        self.servers = [ServerProcess(data_dir, *arguments) for _ in range(processes)]
+    Args:
+        data_dir: theirs; with PostgreSQL each has a folder of its own in it, as machines have.
+        cluster: a PostgreSQL server, whose database of the tests is emptied first.
+        wire: stands between that and all of the processes.
+        parameters: of the database's address, such as "stormcellar_feed=poll".
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        processes: int,
+        *arguments: str,
+        cluster: Cluster | None = None,
+        wire: Wire | None = None,
+        parameters: str = "",
+    ) -> None:
+        self.cluster = cluster
+        self.sqlite_file = data_dir / "stormcellar.sqlite3"
         self.up: set[ServerProcess] = set()
-        self.database = data_dir / "stormcellar.sqlite3"
+        if cluster is None:
+            self.servers = [ServerProcess(data_dir, *arguments) for _ in range(processes)]
+            return
+        url = cluster.url(cluster.empty_database()) + f"?{parameters}" * bool(parameters)
+        environment = {
+            "STORMCELLAR_DATABASE": wire.address(url) if wire else url,
+            "STORMCELLAR_SECRET": SECRET,
+        }
+        data_dir.mkdir(exist_ok=True)
+        self.servers = [
+            ServerProcess(data_dir / str(number), *arguments, environment=environment)
+            for number in range(processes)
+        ]
 
     async def start(self, *servers: ServerProcess) -> None:
         """Start some, or all, at the same time."""
@@ -58,6 +90,18 @@ class Site:
         self.up.clear()
         for server in self.servers:
             server.stop()
+
+    def rows(self, sql: str) -> list[Any]:
+        """What the database itself says."""
+        if self.cluster is not None:
+            return self.cluster.execute(sql, DATABASE)
+        with closing(sqlite3.connect(f"file:{self.sqlite_file}?mode=ro", uri=True, timeout=60)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def integrity_errors(self) -> list[Any]:
+        """What SQLite finds wrong with its file; PostgreSQL has no such command."""
+        found = [] if self.cluster else self.rows("PRAGMA integrity_check")
+        return [row for row in found if row != ("ok",)]
 
     @property
     def urls(self) -> list[str]:

@@ -13,11 +13,13 @@ import pytest
 
 from tests.faults.browsers import PAUSE_S, Browser, Site, http_client
 from tests.faults.history import History
+from tests.figures import Figures
 
 pytestmark = pytest.mark.faults
 
 BROWSERS = 8
 SHORT_S = 0.5
+LONGEST_WAIT_S = 5.5
 DEADLINE_S = 300.0  # a story that takes so long hangs
 
 
@@ -38,7 +40,7 @@ class World:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with closing(sqlite3.connect(self.site.database, isolation_level=None)) as other:
+        with closing(sqlite3.connect(self.site.sqlite_file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             yield
             other.execute("ROLLBACK")
@@ -49,7 +51,7 @@ class World:
         return asyncio.gather(leaving.copy().sign_out(), *(browser.refresh() for browser in staying))
 
 
-def run(tmp_path: Path, story: Callable[[World], Awaitable[None]]) -> None:
+def run(tmp_path: Path, figures: Figures, story: Callable[[World], Awaitable[None]]) -> None:
     """Tell a story; afterwards all but the one who left go on, and nobody was accused."""
     site = Site(tmp_path / "data", 1)
     world = World(site)
@@ -70,11 +72,12 @@ def run(tmp_path: Path, story: Callable[[World], Awaitable[None]]) -> None:
     finally:
         site.stop()
         print(site.complaints)  # pytest shows it if the test fails
-    assert world.history.violations(heard_within_s=0) == []
+    figures.none("locked: nobody loses a session or is accused", "SQLite",
+                 world.history.violations(heard_within_s=0), f"{BROWSERS} browsers")  # fmt: skip
     assert "theft" not in site.complaints
 
 
-def test_writes_wait_for_a_lock_that_is_held_for_a_moment(tmp_path: Path) -> None:
+def test_writes_wait_for_a_lock_that_is_held_for_a_moment(tmp_path: Path, figures: Figures) -> None:
     async def story(world: World) -> None:
         with world.locked():
             writes = world.begin_writes()
@@ -82,12 +85,10 @@ def test_writes_wait_for_a_lock_that_is_held_for_a_moment(tmp_path: Path) -> Non
             assert not writes.done()
         await writes
 
-    run(tmp_path, story)
+    run(tmp_path, figures, story)
 
 
-def test_a_lock_that_stays_puts_writes_off_and_ends_no_session(
-    tmp_path: Path, report: Callable[..., None]
-) -> None:
+def test_a_lock_that_stays_puts_writes_off_and_ends_no_session(tmp_path: Path, figures: Figures) -> None:
     """503 with Retry-After, and pages go on being served."""
 
     async def story(world: World) -> None:
@@ -98,6 +99,7 @@ def test_a_lock_that_stays_puts_writes_off_and_ends_no_session(
                 await asyncio.sleep(PAUSE_S)
             assert not writes.done()
         await writes
-        report("locked, until the answer 503", [s for browser in world.browsers for s in browser.put_off_s])
+        waited_s = [s for browser in world.browsers for s in browser.put_off_s]
+        figures.times("locked for long: until the answer 503", "SQLite", waited_s, most_s=LONGEST_WAIT_S)
 
-    run(tmp_path, story)
+    run(tmp_path, figures, story)
