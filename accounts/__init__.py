@@ -8,15 +8,17 @@ from accounts.errors import (
     EmailError,
     FieldErrors,
     InvalidTokenError,
+    ThrottledError,
     TooBusyError,
     UnknownUserError,
     WrongCredentialsError,
 )
+from accounts.limits import Limits
 from accounts.mail import Mail, Mailbox, Mailer, MailError, NoMailer, SmtpMailer
 from accounts.one_time_tokens import OneTimeToken
 from accounts.password_rule import FIELD_MISSING, check_password
 from accounts.passwords import ARGON2ID, Argon2Parameters, PasswordHasher, Verdict
-from accounts.users import EMAIL_TAKEN, USER_TABLES, User, Users
+from accounts.users import EMAIL_TAKEN, USER_TABLES, EmailChange, User, Users
 
 __all__ = [
     "ARGON2ID",
@@ -26,9 +28,11 @@ __all__ = [
     "AccountError",
     "Argon2Parameters",
     "Database",
+    "EmailChange",
     "EmailError",
     "FieldErrors",
     "InvalidTokenError",
+    "Limits",
     "Mail",
     "MailError",
     "Mailbox",
@@ -37,6 +41,7 @@ __all__ = [
     "OneTimeToken",
     "PasswordHasher",
     "SmtpMailer",
+    "ThrottledError",
     "TooBusyError",
     "UnknownUserError",
     "User",

@@ -31,6 +31,9 @@ class Database(Protocol):
     Each raises an error of the database's own when it cannot answer; accounts pass that on.
     """
 
+    IntegrityError: type[Exception]
+    """What a violated unique index raises."""
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a read-only connection."""
         raise NotImplementedError

@@ -8,6 +8,7 @@
       InvalidTokenError        a one-time token that opens nothing (any more)
       UnknownUserError         the user of this id is gone
       TooBusyError             too many passwords are being hashed: come back later
+      ThrottledError           too many attempts: come back later
 
 No message contains an e-mail address or a password, so each may be logged.
 """
@@ -40,10 +41,14 @@ class EmailError(AccountError):
 
 
 class WrongCredentialsError(AccountError):
-    """Sign-in refused. Raised alike for an unknown address and for a wrong password."""
+    """Sign-in refused. Raised alike for an unknown address and for a wrong password.
 
-    def __init__(self) -> None:
+    `user_id` is that of the account that was tried, None if there is none: for the log, never for the client.
+    """
+
+    def __init__(self, user_id: str | None = None) -> None:
         super().__init__("Incorrect email and password combination")
+        self.user_id = user_id
 
 
 class InvalidTokenError(AccountError):
@@ -72,3 +77,26 @@ class TooBusyError(AccountError):
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many passwords to hash; try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
+
+
+class ThrottledError(AccountError):
+    """Too many attempts (HTTP: 429 with Retry-After). The message is for the person who tried.
+
+    Args:
+        limit: the name of the budget that is used up.
+        refusal: what there was too much of, a sentence.
+        retry_after_s: a whole number of seconds, at least 1.
+    """
+
+    def __init__(self, limit: str, refusal: str, retry_after_s: int) -> None:
+        super().__init__(f"{refusal} Please try again in {_duration(retry_after_s)}.")
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
+def _duration(seconds: int) -> str:
+    """A length of time in the largest unit that it fills twice, rounded up: "5 minutes"."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{-(-seconds // length)} {unit}"
+    return f"{seconds} second{'s' if seconds > 1 else ''}"

@@ -3,7 +3,7 @@
 
 A token is 256 random bits, and the database keeps nothing of it but its SHA-256: whoever reads the database
 can open no link. Each is bound to the facts that it was made for, the user's address and for a new password
-also the present password's hash. Once one of these has changed, the token opens nothing.
+or address also the present password's hash. Once one of these has changed, the token opens nothing.
 
 The functions work on a connection, so that spending a token and what it is spent on are one transaction.
 
@@ -23,7 +23,7 @@ from accounts.errors import InvalidTokenError
 TOKEN_BYTES = 32
 NOBODY = ""  # the user of a token that nobody will get to see
 
-Purpose = Literal["verify_email", "reset_password"]
+Purpose = Literal["verify_email", "reset_password", "change_email"]
 
 # Times are Unix milliseconds.
 TOKEN_TABLE = """
@@ -37,6 +37,7 @@ TOKEN_TABLE = """
     CREATE INDEX one_time_tokens_by_user ON one_time_tokens (user_id, purpose);
     CREATE INDEX one_time_tokens_by_end ON one_time_tokens (expires_at_ms)
 """
+NEW_EMAIL_COLUMN = "ALTER TABLE one_time_tokens ADD COLUMN new_email TEXT NOT NULL DEFAULT ''"
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,16 @@ class OneTimeToken:
 
 
 class StoredToken(NamedTuple):
-    """What is known of a token that is good: whose it is, and what of (see `bound_to`)."""
+    """What is known of a token that is good: whose it is, and what of (see `bound_to`).
+
+    `new_email` is the address that it gives its user, in its normal form; "" for other purposes.
+    """
 
     token_hash: str
     purpose: Purpose
     user_id: str
     bound_to: str
+    new_email: str
 
 
 def new_token() -> str:
@@ -69,17 +74,24 @@ def bound_to(*facts: str) -> str:
 
 
 def insert(
-    connection: Connection, token: str, purpose: Purpose, user_id: str, bound: str, expires_at_ms: int
+    connection: Connection,
+    token: str,
+    purpose: Purpose,
+    user_id: str,
+    bound: str,
+    expires_at_ms: int,
+    new_email: str = "",
 ) -> None:
     connection.execute(
-        "INSERT INTO one_time_tokens (token_hash, purpose, user_id, bound_to, expires_at_ms)"
-        " VALUES (:token_hash, :purpose, :user_id, :bound_to, :expires_at_ms)",
+        "INSERT INTO one_time_tokens (token_hash, purpose, user_id, bound_to, expires_at_ms, new_email)"
+        " VALUES (:token_hash, :purpose, :user_id, :bound_to, :expires_at_ms, :new_email)",
         {
             "token_hash": _hash(token),
             "purpose": purpose,
             "user_id": user_id,
             "bound_to": bound,
             "expires_at_ms": expires_at_ms,
+            "new_email": new_email,
         },
     )
 
@@ -87,7 +99,7 @@ def insert(
 def find(connection: Connection, token: str, purpose: Purpose, now_ms: int) -> StoredToken | None:
     """Look a token up and spend nothing; None if it is unknown, spent, too old or for something else."""
     row = connection.execute(
-        "SELECT token_hash, purpose, user_id, bound_to FROM one_time_tokens"
+        "SELECT token_hash, purpose, user_id, bound_to, new_email FROM one_time_tokens"
         " WHERE token_hash = :token_hash AND purpose = :purpose AND expires_at_ms > :now_ms",
         {"token_hash": _hash(token), "purpose": purpose, "now_ms": now_ms},
     ).fetchone()
@@ -105,9 +117,13 @@ def spend(connection: Connection, stored: StoredToken) -> None:
     )
     if spent.rowcount != 1:
         raise InvalidTokenError
+    delete_of_user(connection, stored.user_id, stored.purpose)
+
+
+def delete_of_user(connection: Connection, user_id: str, purpose: Purpose) -> None:
     connection.execute(
         "DELETE FROM one_time_tokens WHERE user_id = :user_id AND purpose = :purpose",
-        {"user_id": stored.user_id, "purpose": stored.purpose},
+        {"user_id": user_id, "purpose": purpose},
     )
 
 

@@ -15,8 +15,10 @@ import asyncio
 import logging
 import secrets
 import uuid
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from accounts import one_time_tokens
@@ -29,7 +31,14 @@ from accounts.errors import (
     UnknownUserError,
     WrongCredentialsError,
 )
-from accounts.one_time_tokens import NOBODY, TOKEN_TABLE, OneTimeToken, Purpose, StoredToken
+from accounts.one_time_tokens import (
+    NEW_EMAIL_COLUMN,
+    NOBODY,
+    TOKEN_TABLE,
+    OneTimeToken,
+    Purpose,
+    StoredToken,
+)
 from accounts.password_rule import FIELD_MISSING, check_password, check_password_text
 from accounts.passwords import PasswordHasher
 from accounts.text import is_storable
@@ -37,6 +46,7 @@ from accounts.text import is_storable
 log = logging.getLogger("stormcellar.accounts")
 
 EMAIL_TAKEN = "This email already exists. Please sign in instead."
+EMAIL_UNCHANGED = "This is your address already"
 
 # Times are Unix milliseconds. A user without a password hash cannot sign in with any password.
 USER_TABLES = [
@@ -57,6 +67,7 @@ USER_TABLES = [
     """,
     "ALTER TABLE users ADD COLUMN password_version INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE users ADD COLUMN locked_at_ms BIGINT",
+    NEW_EMAIL_COLUMN,
 ]
 
 DAY_S = 24 * 60 * 60
@@ -96,9 +107,16 @@ class _Credentials(NamedTuple):
     def bound_to(self, purpose: Purpose) -> str:
         """What of this account a one-time token depends on."""
         facts = [self.user.email]
-        if purpose == "reset_password":  # else the link would work again after the password was changed
+        if purpose != "verify_email":  # else the link would work again after the password was changed
             facts.append(self.password_hash or "")
         return one_time_tokens.bound_to(purpose, *facts)
+
+
+class EmailChange(NamedTuple):
+    """A change of address that a token stands for: the user with the old one, and the new one."""
+
+    user: User
+    new_email: str
 
 
 class Users:
@@ -113,7 +131,8 @@ class Users:
         password_min_length: in characters.
         site_name: refused as a password.
         extra_common_passwords: more passwords to refuse, case-folded: a frozenset, or anything with `in`.
-        password_reset_lifetime_s, email_verification_lifetime_s: how long such a link works.
+        password_reset_lifetime_s, email_verification_lifetime_s: how long such a link works; one for a
+            new address as long as one to verify the first.
     """
 
     def __init__(
@@ -137,6 +156,7 @@ class Users:
         self._token_lifetime_s: dict[Purpose, int] = {
             "reset_password": password_reset_lifetime_s,
             "verify_email": email_verification_lifetime_s,
+            "change_email": email_verification_lifetime_s,
         }
 
     async def open(self) -> None:
@@ -201,7 +221,7 @@ class Users:
         while True:
             verdict = await self._hasher.verify(stored.password_hash if stored else None, password)
             if stored is None or not verdict.matches or stored.user.locked:
-                raise WrongCredentialsError
+                raise WrongCredentialsError(stored.user.user_id if stored else None)
             # Hashing takes its time, and the account may have got another password or gone meanwhile.
             checked, stored = stored, await self._credentials(address)
             if stored == checked:
@@ -220,23 +240,36 @@ class Users:
         except EmailError:
             return None
 
-    async def list(self, *, limit: int = 100, after: User | None = None) -> Sequence[User]:
-        """Users from the oldest account on, at most `limit`; `after` is the last one of the page before."""
+    async def list(self, *, limit: int = 100, after: User | None = None, search: str = "") -> Sequence[User]:
+        """Users from the oldest account on, at most `limit`; `after` is the last one of the page before.
+
+        `search` leaves those whose address contains it, or whose user id it is.
+        """
+        if not is_storable(search):
+            return []
         last = (after.created_at_ms, after.user_id) if after else (-1, "")
+        parameters: dict[str, object] = {"created_at_ms": last[0], "user_id": last[1], "limit": limit}
+        condition = ""
+        if search:
+            condition = " AND (email LIKE :pattern ESCAPE '!' OR user_id = :search)"
+            parameters |= {"pattern": f"%{_escape_pattern(search.lower())}%", "search": search}
         sql = (
             f"SELECT {_USER_COLUMNS} FROM users WHERE (created_at_ms, user_id) > (:created_at_ms, :user_id)"  # noqa: S608
-            " ORDER BY created_at_ms, user_id LIMIT :limit"
+            f"{condition} ORDER BY created_at_ms, user_id LIMIT :limit"
         )
-        parameters = {"created_at_ms": last[0], "user_id": last[1], "limit": limit}
         rows = await self._database.read(lambda connection: connection.execute(sql, parameters).fetchall())
         return [_user(row) for row in rows]
 
-    async def set_password(self, user_id: str, password: str) -> None:
+    async def set_password(self, user_id: str, password: str, *, version: int | None = None) -> None:
         """Give a user another password. Ending the sessions that the old one began is the caller's part.
+
+        Args:
+            version: the `password_version` of the user whose old password was checked; None: it was not.
 
         Raises:
             FieldErrors: the password may not be chosen.
             UnknownUserError: there is no such user.
+            WrongCredentialsError: the password is not that of `version` any more.
             TooBusyError: too many passwords are being hashed.
         """
         user = await self.get(user_id)
@@ -247,12 +280,14 @@ class Users:
             raise FieldErrors({"password": refusal})
         changed = await self._execute(
             "UPDATE users SET password_hash = :password_hash, password_version = password_version + 1"
-            " WHERE user_id = :user_id",
+            " WHERE user_id = :user_id AND (:any_version OR password_version = :version)",
             user_id=user_id,
             password_hash=await self._hasher.hash(password),
+            any_version=version is None,
+            version=version or 0,
         )
         if not changed:
-            raise UnknownUserError
+            raise UnknownUserError if version is None else WrongCredentialsError
 
     async def delete(self, user_id: str) -> bool:
         """Remove an account; whether there was one. Ending its sessions is the caller's part."""
@@ -374,22 +409,93 @@ class Users:
         """
         return await self._spend(token, "verify_email")
 
+    async def create_email_change(self, user_id: str, new_email: str) -> OneTimeToken | None:
+        """A token with which whoever reads the new address' mail makes it the user's. Earlier ones are void.
+
+        None: the address is somebody's already. That costs the same work, and only its owner may be told.
+
+        Raises:
+            FieldErrors: the address is invalid, or the user's own.
+            UnknownUserError: there is no such user.
+        """
+        errors: dict[str, str] = {}
+        address = _take_email(new_email, errors)
+        stored = await self._credentials(user_id, "user_id")
+        if stored is None:
+            raise UnknownUserError
+        if address == stored.user.email:
+            errors["email"] = EMAIL_UNCHANGED
+        if errors:
+            raise FieldErrors(errors)
+        if await self._find("email", address) is not None:
+            await self._create_token("change_email", None, address)
+            return None
+        return await self._create_token("change_email", stored, address)
+
+    async def check_email_change(self, token: str) -> EmailChange:
+        """What `change_email` would do; nothing is spent.
+
+        Raises:
+            InvalidTokenError: the token opens nothing.
+        """
+        found = await self._database.read(lambda connection: self._look_up(connection, token, "change_email"))
+        if found is None:
+            raise InvalidTokenError
+        return EmailChange(found[1].user, found[0].new_email)
+
+    async def change_email(self, token: str) -> EmailChange:
+        """Spend a token of `create_email_change`: the new address is the user's, and verified.
+
+        Raises:
+            InvalidTokenError: the token opens nothing, or the address has become somebody else's.
+        """
+
+        def work(connection: Connection) -> EmailChange:
+            found = self._look_up(connection, token, "change_email")
+            if found is None:
+                raise InvalidTokenError
+            spent, (user, old_hash) = found
+            changed = connection.execute(
+                "UPDATE users SET email = :new_email, email_verified_at_ms = :now_ms"
+                " WHERE user_id = :user_id AND email = :email AND COALESCE(password_hash, '') = :old_hash",
+                {
+                    "new_email": spent.new_email,
+                    "now_ms": self._now_ms(),
+                    "user_id": user.user_id,
+                    "email": user.email,
+                    "old_hash": old_hash or "",
+                },
+            )
+            if changed.rowcount != 1:
+                raise InvalidTokenError
+            one_time_tokens.spend(connection, spent)
+            return EmailChange(user, spent.new_email)
+
+        try:
+            return await self._database.write(work)
+        except self._database.IntegrityError:
+            raise InvalidTokenError from None
+
     async def is_email_verified(self, user_id: str, email: str) -> bool:
         """Whether this address, in any spelling, is the user's and verified."""
         user = await self.get_by_email(email)
         return user is not None and user.user_id == user_id and user.email_verified
 
-    async def _create_token(self, purpose: Purpose, stored: _Credentials | None) -> OneTimeToken | None:
+    async def _create_token(
+        self, purpose: Purpose, stored: _Credentials | None, new_email: str = ""
+    ) -> OneTimeToken | None:
         token, lifetime_s = one_time_tokens.new_token(), self._token_lifetime_s[purpose]
         user_id = stored.user.user_id if stored else NOBODY
         bound = stored.bound_to(purpose) if stored else one_time_tokens.bound_to(secrets.token_hex())
         expires_at_ms = self._now_ms() + 1000 * lifetime_s
-        await self._database.write(
-            lambda connection: one_time_tokens.insert(
-                connection, token, purpose, user_id, bound, expires_at_ms
-            )
-        )
-        return OneTimeToken(purpose, stored.user.email, token, lifetime_s) if stored else None
+
+        def work(connection: Connection) -> None:
+            if purpose == "change_email":
+                one_time_tokens.delete_of_user(connection, user_id, purpose)
+            one_time_tokens.insert(connection, token, purpose, user_id, bound, expires_at_ms, new_email)
+
+        await self._database.write(work)
+        return OneTimeToken(purpose, new_email or stored.user.email, token, lifetime_s) if stored else None
 
     def _look_up(
         self, connection: Connection, token: str, purpose: Purpose
@@ -440,6 +546,16 @@ class Users:
         sql = "SELECT role FROM user_roles WHERE user_id = :user_id"
         rows = await self._database.read(lambda c: c.execute(sql, {"user_id": user_id}).fetchall())
         return sorted(role for (role,) in rows)
+
+    async def roles_of(self, user_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The roles of several users, at most some hundreds; who has none is not in it."""
+        names = {f"id{number}": user_id for number, user_id in enumerate(user_ids) if is_storable(user_id)}
+        if not names:
+            return {}
+        places = ", ".join(f":{name}" for name in names)
+        sql = f"SELECT user_id, role FROM user_roles WHERE user_id IN ({places}) ORDER BY user_id, role"  # noqa: S608
+        rows = await self._database.read(lambda c: c.execute(sql, names).fetchall())
+        return {user_id: [role for _, role in group] for user_id, group in groupby(rows, key=itemgetter(0))}
 
     async def add_role(self, user_id: str, role: str) -> bool:
         """Give a user a role; False if they have it already.
@@ -541,6 +657,11 @@ def _take_email(email: str, errors: dict[str, str]) -> str:
     except EmailError as error:
         errors["email"] = str(error) if email.strip() else FIELD_MISSING
         return ""
+
+
+def _escape_pattern(text: str) -> str:
+    """Text for LIKE in which `%` and `_` stand for themselves; `!` is the escape character."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def _read_credentials(connection: Connection, column: str, value: str) -> _Credentials | None:

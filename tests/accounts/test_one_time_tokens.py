@@ -175,9 +175,8 @@ class TestAForgottenPassword:
             assert await users.create_password_reset(BOB) is None
             assert work == known == ["read", "write"]
             mine, nobodys = await stored_tokens(users)
-            assert [len(str(value)) for value in mine if value != mine[2]] == [
-                len(str(value)) for value in nobodys if value != nobodys[2]
-            ]
+            (_, *mine_has), (_, *nobodys_has) = ((row[2], *row[:2], *row[3:]) for row in (mine, nobodys))
+            assert [len(str(value)) for value in mine_has] == [len(str(value)) for value in nobodys_has]
 
         run(place, story)
 
