@@ -32,7 +32,6 @@ EventName = Literal[
     "session continued",
     "theft",
     "password changed",
-    "password reset requested",
     "password reset",
     "e-mail verified",
     "e-mail changed",
@@ -57,8 +56,8 @@ SIGNED_OUT = "signed out"  # the reason of a revocation by whose session it is
 class Event:
     """Something that happened to an account or a session. "" stands where there is nothing.
 
-    `time` is in Unix seconds; `request_id` stands in the request's lines of the log too; `detail` is a few words
-    for the operator.
+    `time` is in Unix seconds; `request_id` stands in the request's lines of the log too; `detail` is a few
+    words for the operator.
     """
 
     name: EventName

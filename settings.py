@@ -751,20 +751,20 @@ class Settings:
         "text",
         unit="-",
         heading="What it tells its operator",
-        effect="How lines of the log look, which goes to stderr. text: for people; json: one object a line, for "
-        "programs that collect logs. docs/operations.md shows both.",
-        danger="A collector that expects one of them cannot read the other; with text it takes each line of a "
-        "traceback for a message of its own.",
+        effect="How lines of the log look, which goes to stderr. text: for people; json: one object a line, "
+        "for programs that collect logs. docs/operations.md shows both.",
+        danger="A collector that expects one of them cannot read the other; with text it takes each line of "
+        "a traceback for a message of its own.",
     )
     audit_retention_s: int = setting(
         90 * DAY_S,
         unit="seconds",
         minimum=0,
         maximum=LONGEST_S,
-        effect="How long the audit log keeps what happened to accounts and sessions. 0 writes nothing down; what "
-        "was written before stays as it is.",
-        danger="Short: nobody can tell any more what happened before a break-in was noticed. Long: who signed in "
-        "when and from which address is personal data, and kept for nothing.",
+        effect="How long the audit log keeps what happened to accounts and sessions. 0 writes nothing down; "
+        "what was written before stays as it is.",
+        danger="Short: nobody can tell any more what happened before a break-in was noticed. Long: who "
+        "signed in when and from which address is personal data, and kept for nothing.",
     )
     roles_in_token: bool = setting(
         False,

@@ -32,6 +32,7 @@ class CredentialsHandler(BaseHandler):
         except FieldErrors as error:
             self._show(error.errors, email)
         except WrongCredentialsError as error:
+            self.app.journal.record("sign-in failed", user_id=error.user_id)
             self._show({"": f"{error}."}, email)
         else:
             self._leave()
@@ -77,6 +78,7 @@ class SignUpHandler(CredentialsHandler):
 
     async def find_user(self, email: str, password: str) -> User:
         user = await self.app.accounts.sign_up(email, password)
+        self.app.journal.record("signed up", user_id=user.user_id)
         if self.app.options.email_verification != "off":
             self.app.mails.post_link(await self.app.accounts.create_email_verification(user.user_id))
         return user

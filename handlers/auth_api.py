@@ -82,7 +82,8 @@ class CredentialsAPIHandler(APIHandler):
             )
         except FieldErrors as error:
             self.finish(field_error(error))
-        except WrongCredentialsError:
+        except WrongCredentialsError as error:
+            self.app.journal.record("sign-in failed", user_id=error.user_id)
             self.finish({"status": "WRONG_CREDENTIALS_ERROR"})
         else:
             self.finish({"status": "OK", "user": user_as_json(user)})
@@ -97,7 +98,9 @@ class SignUpAPIHandler(CredentialsAPIHandler):
     public = "people sign up here"
 
     async def find_user(self, email: str, password: str) -> User:
-        return await self.app.accounts.sign_up(email, password)
+        user = await self.app.accounts.sign_up(email, password)
+        self.app.journal.record("signed up", user_id=user.user_id)
+        return user
 
 
 class SignInAPIHandler(CredentialsAPIHandler):

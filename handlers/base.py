@@ -133,7 +133,11 @@ class BaseHandler(RequestHandler):
     def check_cross_site(self) -> None:
         """Refuse unsafe requests that other sites' pages send (OWASP ASVS 5.0, 3.5)."""
         if not is_same_site(self.request, self.own_origin, self.app.trusted_origins):
-            raise HTTPError(403, "cross-site request from %r", self.request.headers.get("Origin"))
+            origin, path = self.request.headers.get("Origin"), printable(self.request.path)
+            self.app.journal.record(
+                "cross-site request refused", detail=f"{self.request.method} {path} from {origin!r}"
+            )
+            raise HTTPError(403)
 
     async def get_session(self) -> Session | None:
         """This request's session. Raises the engine's errors; `write_error` answers them."""
@@ -212,7 +216,7 @@ class BaseHandler(RequestHandler):
         user = await self.app.accounts.get(user_id)
         if user is None or user.locked or password_version not in (None, user.password_version):
             await sessions.revoke_session(session.handle, reason="locked or new password")
-            raise WrongCredentialsError
+            raise WrongCredentialsError(user_id)
         for token in (self.transfer.cookie(self.app.jar.access), self.transfer.bearer_token()):
             handle = await sessions.handle_of(token) if token else None
             if handle is not None:
@@ -473,6 +477,7 @@ class BaseHandler(RequestHandler):
             self.finish({"message": message, "requestId": self.request_id})
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        current_request.set(self)  # it may have failed before prepare()
         if isinstance(value, StoreUnavailableError | TooBusyError):
             log.warning("%s %s: %s", self.request.method, printable(self.request.path), value)
         elif isinstance(value, SessionError):

@@ -124,6 +124,7 @@ class EmailVerificationHandler(EmailVerificationAPIHandler):
         except InvalidTokenError:
             self.finish({"status": "EMAIL_VERIFICATION_INVALID_TOKEN_ERROR"})
             return
+        self.app.journal.record("e-mail verified", user_id=user.user_id)
         if self.session is not None and self.session.user_id == user.user_id:
             await self.set_claim(self.session)
         self.finish({"status": "OK"})

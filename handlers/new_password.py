@@ -25,5 +25,6 @@ async def reset_password(app: Application, token: str, password: str) -> User:
     user = await app.accounts.check_password_reset(token, password)
     await app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
     user = await app.accounts.reset_password(token, password)
+    app.journal.record("password reset", user_id=user.user_id)
     await app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
     return user

@@ -116,6 +116,7 @@ class VerifyEmailHandler(MailedLinkHandler):
             self.set_status(422)
             self._show_button({"": f"{error}."})
             return
+        self.app.journal.record("e-mail verified", user_id=user.user_id)
         if self.session is not None and self.session.user_id == user.user_id:
             await self.session.fetch_and_set_claim(self.app.account_claims.email_verified)
         self.render("account/verify_email_done.html")
