@@ -58,7 +58,7 @@ from sessions.keys import CLOCK_MARGIN_S, KeyRing, generate_private_key
 from sessions.refresh_token import PresentedToken, RefreshTokens, new_session_secret, token_hash
 from sessions.session import Session, SessionInformation, Tokens, front_token
 from sessions.store import Database
-from sessions.store.session_store import SessionRow, SessionStore, to_json
+from sessions.store.session_store import SessionRow, SessionStore, StoredSession, to_json
 from sessions.verifier import ClaimsOverride, Verifier, chosen_validators, compare_anti_csrf, same_text
 
 log = logging.getLogger("stormcellar.sessions")
@@ -74,6 +74,7 @@ NOTE_USE_DELAY_S = 0.05
 PURGE_BATCH = 500
 REFRESH_ATTEMPTS = 5
 MESSAGE_KEPT_S = 60.0
+MOST_LISTED = 500
 
 
 class Sessions:
@@ -199,12 +200,15 @@ class Sessions:
         access_token_payload: Mapping[str, Any] | None = None,
         session_data_in_database: Mapping[str, Any] | None = None,
         disable_anti_csrf: bool = False,
+        created_from: str = "",
     ) -> Session:
         """Begin a session; its `new_tokens` are for the client.
 
         Args:
             access_token_payload: claims for the access token; names of the engine's own are left out.
             session_data_in_database: kept in the store only.
+            created_from: what is to be remembered of the client, such as its address; any short text. The
+                store keeps it, and beside it the one that came with the last rotation.
             disable_anti_csrf: for clients that send tokens in headers.
 
         Raises:
@@ -233,7 +237,7 @@ class Sessions:
             payload=payload,
             payload_version=0,
         )
-        await self._store.create(row, session_data_in_database or {})
+        await self._store.create(row, session_data_in_database or {}, created_from)
         self._tell("created", handle, user_id)
         return self._issue(row, anti_csrf=self.config.anti_csrf == "VIA_TOKEN" and not disable_anti_csrf)
 
@@ -379,7 +383,12 @@ class Sessions:
         return max(genuine)[2] if len({handle for handle, *_ in genuine}) == 1 else None
 
     async def refresh_session(
-        self, refresh_token: str, *, anti_csrf_token: str | None = None, anti_csrf_check: bool = True
+        self,
+        refresh_token: str,
+        *,
+        anti_csrf_token: str | None = None,
+        anti_csrf_check: bool = True,
+        refreshed_from: str = "",
     ) -> Session:
         """Exchange a refresh token for new tokens (`new_tokens` of the session that is returned).
 
@@ -388,6 +397,7 @@ class Sessions:
             anti_csrf_token: the `anti-csrf` header.
             anti_csrf_check: compare that header with the token (VIA_TOKEN only, and only if the session
                 began with one).
+            refreshed_from: as `created_from` of `create_new_session`.
 
         Raises:
             UnauthorisedError: not a token of ours, or its session is over.
@@ -401,12 +411,12 @@ class Sessions:
             expected = self._refresh_tokens.anti_csrf_token(refresh_token)
             if not same_text(expected, anti_csrf_token):
                 raise UnauthorisedError("the anti-csrf header does not belong to the refresh token")
-        row, repeated = await self._exchange(presented)
+        row, repeated = await self._exchange(presented, refreshed_from)
         session = self._issue(row, anti_csrf=presented.anti_csrf)
         session.repeated = repeated
         return session
 
-    async def _exchange(self, presented: PresentedToken) -> tuple[SessionRow, bool]:
+    async def _exchange(self, presented: PresentedToken, refreshed_from: str) -> tuple[SessionRow, bool]:
         """The row whose tokens answer the one presented, by the table at the top of this file, and whether
         they answered it before."""
         handle, generation = presented.handle, presented.generation
@@ -415,7 +425,7 @@ class Sessions:
             rotated = await self._store.rotate(
                 handle, generation, nonce=presented.nonce, chain=presented.chain, now=now,
                 expires_at=now + self.config.refresh_token_lifetime_s,
-                session_lifetime_s=self.config.session_lifetime_s,
+                session_lifetime_s=self.config.session_lifetime_s, refreshed_from=refreshed_from,
             )  # fmt: skip
             if rotated is not None:
                 self._tell("rotated", handle, rotated.user_id)
@@ -508,13 +518,19 @@ class Sessions:
 
     # -- revoke -------------------------------------------------------------------------------------
 
-    async def revoke_session(self, session_handle: str, *, reason: str = "revoked") -> bool:
+    async def revoke_session(
+        self, session_handle: str, *, owner: str | None = None, reason: str = "revoked"
+    ) -> bool:
         """End a session: here at once, on every other process within moments.
+
+        Args:
+            owner: the user whose session it must be; None: anybody's. To be given whenever the handle came
+                from a client.
 
         Returns:
             Whether there was one.
         """
-        return bool(await self._revoke([session_handle], reason=reason))
+        return bool(await self._revoke([session_handle], owner=owner, reason=reason))
 
     async def revoke_multiple_sessions(
         self, session_handles: Iterable[str], *, reason: str = "revoked"
@@ -537,9 +553,9 @@ class Sessions:
         )
         return self._note_revoked(revoked, until, reason)
 
-    async def _revoke(self, handles: Iterable[str], *, reason: str) -> list[str]:
+    async def _revoke(self, handles: Iterable[str], *, owner: str | None = None, reason: str) -> list[str]:
         until = self._tokens_end()
-        revoked = await self._store.revoke(handles, reason=reason, keep_until=until)
+        revoked = await self._store.revoke(handles, owner=owner, reason=reason, keep_until=until)
         return self._note_revoked(revoked, until, reason)
 
     def _note_revoked(self, revoked: list[tuple[str, str]], until: float, reason: str) -> list[str]:
@@ -629,19 +645,30 @@ class Sessions:
     # -- look at sessions ---------------------------------------------------------------------------
 
     async def get_session_information(self, session_handle: str) -> SessionInformation | None:
-        row = await self._store.load(session_handle)
-        if row is None or not self._is_alive(row):
-            return None
-        data = await self._store.load_data(session_handle, self.clock.now())
+        stored = await self._store.load_all_of(session_handle)
+        return self._information(stored) if stored and self._is_alive(stored.row) else None
+
+    async def list_sessions(
+        self, user_id: str, *, tenant_id: str | None = None, limit: int = MOST_LISTED
+    ) -> list[SessionInformation]:
+        """The user's living sessions (None: of every tenant), those first that were refreshed last."""
+        stored = await self._store.sessions_of_user(user_id, tenant_id, self.clock.now(), limit)
+        return [self._information(one) for one in stored if self._is_alive(one.row)]
+
+    def _information(self, stored: StoredSession) -> SessionInformation:
+        row = stored.row
         return SessionInformation(
             session_handle=row.handle,
             user_id=row.user_id,
             recipe_user_id=row.user_id,
             tenant_id=row.tenant_id,
-            session_data_in_database=data or {},
+            session_data_in_database=stored.data,
             custom_claims_in_access_token_payload={"iss": self.config.issuer, **row.payload},
             expiry=int(row.expires_at * 1000),
             time_created=int(row.created_at * 1000),
+            time_refreshed=int(row.rotated_at * 1000),
+            created_from=stored.created_from,
+            refreshed_from=stored.refreshed_from,
         )
 
     async def get_all_session_handles_for_user(
@@ -784,7 +811,6 @@ class Sessions:
     async def _living_row(self, handle: str) -> SessionRow | None:
         row = await self._store.load(handle)
         return row if row is not None and self._is_alive(row) else None
-
 
 
 def _check_ids(user_id: str, tenant_id: str, handle: str) -> None:

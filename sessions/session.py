@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,7 +37,11 @@ class Tokens:
 
 @dataclass(frozen=True)
 class SessionInformation:
-    """A session as the store knows it. `expiry` and `time_created` are in Unix milliseconds."""
+    """A session as the store knows it. `expiry` and the times are in Unix milliseconds.
+
+    `time_refreshed` is that of the last rotation, or of the beginning; for `created_from` and
+    `refreshed_from` see `Sessions.create_new_session`.
+    """
 
     session_handle: str
     user_id: str
@@ -48,6 +51,9 @@ class SessionInformation:
     custom_claims_in_access_token_payload: dict[str, Any]
     expiry: int
     time_created: int
+    time_refreshed: int = 0
+    created_from: str = ""
+    refreshed_from: str = ""
 
 
 def front_token(payload: Mapping[str, Any]) -> str:
@@ -57,6 +63,13 @@ def front_token(payload: Mapping[str, Any]) -> str:
     """
     content = {"uid": payload["sub"], "ate": payload["exp"] * 1000, "up": payload}
     return base64.b64encode(to_json(content).encode()).decode()
+
+
+def copy_of_json(value: Any) -> Any:
+    """A copy of what came from JSON, all the way down; much faster than copy.deepcopy."""
+    if type(value) is dict:
+        return {name: copy_of_json(part) for name, part in value.items()}
+    return [copy_of_json(part) for part in value] if type(value) is list else value
 
 
 class Session:
@@ -106,7 +119,7 @@ class Session:
     @property
     def access_token_payload(self) -> dict[str, Any]:
         if self._payload is None:  # a copy: the token is remembered, and serves other requests too
-            self._payload = copy.deepcopy(self._token.payload)
+            self._payload = copy_of_json(self._token.payload)
         return self._payload
 
     @property

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sessions.store import Connection, Database, one_statement
 
@@ -52,6 +52,10 @@ TABLES = (
         active_from {double} NOT NULL
     )
     """,
+    """
+    ALTER TABLE sessions ADD COLUMN created_from TEXT NOT NULL DEFAULT '';
+    ALTER TABLE sessions ADD COLUMN refreshed_from TEXT NOT NULL DEFAULT ''
+    """,
 )
 
 _ROW = (
@@ -81,6 +85,15 @@ class SessionRow:
     def from_db(cls, values: Sequence[Any]) -> SessionRow:
         row = cls(*values)
         return replace(row, secret=bytes(row.secret), payload=json.loads(values[_PAYLOAD]))
+
+
+class StoredSession(NamedTuple):
+    """A session with all that is kept of it; see `Sessions.create_new_session` for the last three."""
+
+    row: SessionRow
+    data: dict[str, Any]
+    created_from: str
+    refreshed_from: str
 
 
 @dataclass(frozen=True)
@@ -118,17 +131,18 @@ class SessionStore:
 
     # -- sessions -----------------------------------------------------------------------------------
 
-    async def create(self, row: SessionRow, data: Mapping[str, Any]) -> None:
+    async def create(self, row: SessionRow, data: Mapping[str, Any], created_from: str = "") -> None:
         parameters = {
             **vars(row),
             "payload": to_json(row.payload),
             "data": to_json(data),
+            "created_from": created_from,
         }
         await self.database.write(
             lambda connection: connection.execute(
-                f"INSERT INTO sessions ({_ROW}, data) VALUES"
+                f"INSERT INTO sessions ({_ROW}, data, created_from) VALUES"
                 " (:handle, :user_id, :tenant_id, :secret, :generation, :used_generation, :rotated_at,"
-                " :created_at, :expires_at, :payload, :payload_version, :data)",
+                " :created_at, :expires_at, :payload, :payload_version, :data, :created_from)",
                 parameters,
             )
         )
@@ -138,7 +152,7 @@ class SessionStore:
 
     async def rotate(
         self, handle: str, generation: int, *, nonce: bytes, chain: bytes, now: float, expires_at: float,
-        session_lifetime_s: float,
+        session_lifetime_s: float, refreshed_from: str = "",
     ) -> SessionRow | None:  # fmt: skip
         """Go from `generation` to the next one, if the session is there, alive, and at that generation.
 
@@ -151,12 +165,14 @@ class SessionStore:
         parameters = {
             "handle": handle, "generation": generation, "nonce": nonce, "chain": chain, "now": now,
             "expires_at": expires_at, "session_lifetime_s": session_lifetime_s,
+            "refreshed_from": refreshed_from,
         }  # fmt: skip
 
         @one_statement
         def work(connection: Connection) -> SessionRow | None:
             found = connection.execute(
                 "UPDATE sessions SET generation = generation + 1, rotated_at = :now,"
+                " refreshed_from = :refreshed_from,"
                 " expires_at = CASE WHEN created_at + :session_lifetime_s < :expires_at"
                 " THEN created_at + :session_lifetime_s ELSE :expires_at END"
                 " WHERE handle = :handle AND generation = :generation AND expires_at > :now"
@@ -193,9 +209,9 @@ class SessionStore:
         await self.database.write(work)
 
     async def revoke(
-        self, handles: Iterable[str], *, reason: str, keep_until: float
+        self, handles: Iterable[str], *, owner: str | None = None, reason: str, keep_until: float
     ) -> list[tuple[str, str]]:
-        """Delete sessions and put each into the feed.
+        """Delete sessions, of this user alone unless `owner` is None, and put each into the feed.
 
         Returns:
             Handle and user id of those that were there.
@@ -203,7 +219,7 @@ class SessionStore:
         wanted = list(handles)
 
         def work(connection: Connection) -> list[tuple[str, str]]:
-            return _revoke(connection, wanted, reason, keep_until)
+            return _revoke(connection, wanted, reason, keep_until, owner)
 
         return await self.database.write(work)
 
@@ -221,15 +237,32 @@ class SessionStore:
     async def handles_of_user(self, user_id: str, tenant_id: str | None, now: float) -> list[str]:
         return await self.database.read(lambda connection: _handles(connection, user_id, tenant_id, now))
 
-    async def load_data(self, handle: str, now: float) -> dict[str, Any] | None:
-        def work(connection: Connection) -> dict[str, Any] | None:
-            found = connection.execute(
-                "SELECT data FROM sessions WHERE handle = :handle AND expires_at > :now",
-                {"handle": handle, "now": now},
-            ).fetchone()
-            return json.loads(found[0]) if found else None
+    async def load_all_of(self, handle: str) -> StoredSession | None:
+        """A session with all that is kept of it."""
+        found = await self._load_all("handle = :handle", handle=handle)
+        return found[0] if found else None
 
-        return await self.database.read(work)
+    async def sessions_of_user(
+        self, user_id: str, tenant_id: str | None, now: float, limit: int
+    ) -> list[StoredSession]:
+        """The user's living sessions (None: of every tenant), those first that were rotated last."""
+        return await self._load_all(
+            "user_id = :user_id AND expires_at > :now AND (:any_tenant OR tenant_id = :tenant_id)"
+            " ORDER BY rotated_at DESC, handle LIMIT :limit",
+            user_id=user_id,
+            now=now,
+            any_tenant=tenant_id is None,
+            tenant_id=tenant_id or "",
+            limit=limit,
+        )
+
+    async def _load_all(self, which: str, **parameters: Any) -> list[StoredSession]:
+        sql = f"SELECT {_ROW}, data, created_from, refreshed_from FROM sessions WHERE {which}"
+        rows = await self.database.read(lambda connection: connection.execute(sql, parameters).fetchall())
+        return [
+            StoredSession(SessionRow.from_db(row), json.loads(data), created_from, refreshed_from)
+            for *row, data, created_from, refreshed_from in rows
+        ]
 
     async def replace_data(self, handle: str, data: Mapping[str, Any], now: float) -> bool:
         """Replace the session's data; False when there is no such session."""
@@ -386,7 +419,7 @@ def _handles(connection: Connection, user_id: str, tenant_id: str | None, now: f
 
 
 def _revoke(
-    connection: Connection, handles: Iterable[str], reason: str, keep_until: float
+    connection: Connection, handles: Iterable[str], reason: str, keep_until: float, owner: str | None = None
 ) -> list[tuple[str, str]]:
     """Delete sessions and tell the feed; returns handle and user id of those that were there.
 
@@ -394,9 +427,12 @@ def _revoke(
     for one another too: so no two transactions can each hold what the other waits for.
     """
     gone = []
+    whose = {"anybodys": owner is None, "owner": owner or ""}
     for handle in sorted(handles):
         cursor = connection.execute(
-            "DELETE FROM sessions WHERE handle = :handle RETURNING user_id", {"handle": handle}
+            "DELETE FROM sessions WHERE handle = :handle AND (:anybodys OR user_id = :owner)"
+            " RETURNING user_id",
+            {"handle": handle, **whose},
         )
         gone += [(handle, user_id) for (user_id,) in cursor.fetchall()]
     for handle, _ in gone:

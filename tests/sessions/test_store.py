@@ -327,7 +327,8 @@ class TestSessionStore:
             row = a_row()
             await store.create(row, {"cart": [1, 2]})
             assert await store.load("h") == row
-            assert await store.load_data("h", NOW) == {"cart": [1, 2]}
+            stored = await store.load_all_of("h")
+            assert stored == (row, {"cart": [1, 2]}, "", "")
             assert await store.load("another") is None
 
         with_stores(database, story)
@@ -423,6 +424,39 @@ class TestSessionStore:
 
         with_stores(database, story, count=2)
 
+    def test_a_session_is_revoked_only_for_its_owner_where_one_is_named(self, database: Connect) -> None:
+        async def story(store: SessionStore) -> None:
+            for handle in "ab":
+                await store.create(a_row(handle), {})
+            for owner in ("bob", "", "ann' OR '1'='1"):
+                assert await store.revoke(["a"], owner=owner, reason="", keep_until=NOW) == []
+            assert await store.feed_after(0) == []
+            assert await store.revoke(["a", "x"], owner="ann", reason="", keep_until=NOW) == [("a", "ann")]
+            assert await store.handles_of_user("ann", None, NOW) == ["b"]
+
+        with_stores(database, story)
+
+    def test_a_users_sessions_are_listed_with_where_they_began_and_were_refreshed_last(
+        self, database: Connect
+    ) -> None:
+        """In one query, and the last rotation writes that with its own statement."""
+
+        async def story(store: SessionStore) -> None:
+            await store.create(a_row("1"), {"cart": [1]}, "here")
+            await store.create(a_row("2", tenant_id="t2", rotated_at=NOW + 1), {}, "there")
+            await store.create(a_row("3", user_id="bob"), {})
+            assert await rotate(store, a_row("1"), 0, now=NOW + 5, refreshed_from="elsewhere")
+            listed = await store.sessions_of_user("ann", None, NOW + 6, 10)
+            assert [(one.row.handle, *one[1:]) for one in listed] == [
+                ("1", {"cart": [1]}, "here", "elsewhere"),
+                ("2", {}, "there", ""),
+            ]
+            assert [one.row.rotated_at for one in listed] == [NOW + 5, NOW + 1]
+            assert [one.row.handle for one in await store.sessions_of_user("ann", "t2", NOW, 10)] == ["2"]
+            assert [one.row.handle for one in await store.sessions_of_user("ann", None, NOW, 1)] == ["1"]
+
+        with_stores(database, story)
+
     def test_a_users_sessions_are_revoked_by_tenant_and_but_for_one(self, database: Connect) -> None:
         async def story(store: SessionStore) -> None:
             await store.create(a_row("1"), {})
@@ -431,9 +465,9 @@ class TestSessionStore:
             await store.create(a_row("4", user_id="bob"), {})
             revoke = functools.partial(store.revoke_user, "ann", reason="", keep_until=NOW)
             assert await store.handles_of_user("ann", None, NOW) == ["1", "2", "3"]
-            assert await revoke(tenant_id="t2", keep=None) == ["2"]
-            assert await revoke(tenant_id=None, keep="3") == ["1"]
-            assert await revoke(tenant_id=None, keep=None) == ["3"]
+            assert await revoke(tenant_id="t2", keep=None) == [("2", "ann")]
+            assert await revoke(tenant_id=None, keep="3") == [("1", "ann")]
+            assert await revoke(tenant_id=None, keep=None) == [("3", "ann")]
             assert await store.handles_of_user("bob", "public", NOW) == ["4"]
             assert [entry.handle for entry in await store.feed_after(0)] == ["2", "1", "3"]
 
@@ -476,7 +510,7 @@ class TestSessionStore:
             await store.create(a_row(), {})
             end = NOW + 1000
             assert await store.handles_of_user("ann", None, end) == []
-            assert await store.load_data("h", end) is None
+            assert await store.sessions_of_user("ann", None, end, 10) == []
             assert await store.replace_data("h", {}, end) is False
             assert await store.update_payload("h", lambda payload: {}, now=end, keep_until=end) is None
             assert await store.replace_data("h", {"a": 1}, end - 1) is True
@@ -533,7 +567,8 @@ class TestSessionStore:
                 for number in range(250):
                     connection.execute(
                         "INSERT INTO sessions SELECT :handle, user_id, tenant_id, secret, generation,"
-                        " used_generation, rotated_at, created_at, :end, payload, payload_version, data"
+                        " used_generation, rotated_at, created_at, :end, payload, payload_version, data,"
+                        " created_from, refreshed_from"
                         " FROM sessions WHERE handle = 'h'",
                         {"handle": f"old {number}", "end": NOW - number},
                     )

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""Looking at a user's sessions, and ending those of one user only."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from sessions import Sessions
+from tests.sessions.helpers import FaultyDatabase, assert_session_is_dead, engine_on, refresh, run, sign_in
+from tests.support import FakeClock
+
+
+def test_a_users_living_sessions_are_listed_those_first_that_were_refreshed_last(
+    place: Path | str,
+) -> None:
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        began_ms = int(clock.now() * 1000)
+        first = await sign_in(engine, created_from="here")
+        await sign_in(engine, "bob")
+        clock.advance(10)
+        await sign_in(engine)
+        clock.advance(10)
+        assert first.refresh_token
+        await engine.refresh_session(first.refresh_token, refreshed_from="there")
+        old, new = await engine.list_sessions("ann")
+        assert (old.created_from, old.refreshed_from) == ("here", "there")
+        assert (old.time_created, old.time_refreshed) == (began_ms, began_ms + 20_000)
+        assert (new.created_from, new.refreshed_from) == ("", "")
+        assert (new.time_created, new.time_refreshed) == (began_ms + 10_000, began_ms + 10_000)
+        assert await engine.get_session_information(old.session_handle) == old
+        assert await engine.list_sessions("ann", limit=1) == [old]
+        assert await engine.list_sessions("nobody") == []
+        clock.advance(engine.config.session_lifetime_s)
+        assert await engine.list_sessions("ann") == []
+
+    run(place, story)
+
+
+def test_a_handle_of_somebody_elses_session_ends_nothing(place: Path | str) -> None:
+    async def story(engine: Sessions, _: FakeClock) -> None:
+        anns = await engine.create_new_session("ann")
+        for owner in ("bob", ""):
+            assert await engine.revoke_session(anns.handle, owner=owner) is False
+        assert await engine.get_session_information(anns.handle) is not None
+        assert await engine.revoke_session(anns.handle, owner="ann") is True
+        assert anns.new_tokens
+        await assert_session_is_dead(engine, anns.new_tokens)
+
+    run(place, story)
+
+
+async def _listing_costs(tmp_path: Path) -> tuple[int, int]:
+    database, clock = FaultyDatabase(tmp_path / "db", deaf=True), FakeClock()
+    async with engine_on(database, clock) as engine:
+        tokens = [await sign_in(engine) for _ in range(5)]
+        await refresh(engine, tokens[0])
+        before = database.reads
+        await engine.list_sessions("ann")
+        reads = database.reads - before
+        before = database.writes
+        await refresh(engine, tokens[1])
+        return reads, database.writes - before
+
+
+def test_listing_costs_one_read_and_a_refresh_one_write(tmp_path: Path) -> None:
+    assert asyncio.run(_listing_costs(tmp_path)) == (1, 1)
