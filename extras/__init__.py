@@ -5,8 +5,8 @@ A folder NAME offers a subclass of `Extra` as `extras.NAME.Part`. The applicatio
 its routes, claims and validators, opens its tables, and shows what it says about itself on the account page
 and at sign-in. In verify-only mode there are none: accounts are another server's.
 
-Templates of an extra are named from the folder `templates/`, such as "../extras/passkeys/templates/list.html";
-in them "base.html" and "account/_form_error.html" are the kit's own.
+Templates of an extra are named from the folder `templates/`: "../extras/passkeys/templates/list.html". In
+them "base.html" and "account/_form_error.html" are the kit's own.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def installed() -> tuple[type[Extra], ...]:
         try:
             found.append(import_module(f"extras.{folder.name}").Part)
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.split(".")[0] in ("extras", "handlers", "sessions", "accounts"):
-                raise  # not a library: somebody's mistake here
+            if error.name is None or (HERE.parent / error.name.split(".")[0]).exists():
+                raise  # no library: it is of this very project
             log.info(
-                "%s is off, because %s is not installed: .venv/bin/python -m pip install -r requirements-%s.txt",
+                "extras/%s is off: %s is not installed. `.venv/bin/python -m pip install -r requirements-%s.txt`",
                 folder.name,
                 error.name,
                 folder.name,

@@ -65,7 +65,8 @@ def address(secret: bytes, *, account: str, issuer: str) -> str:
 def new_recovery_codes() -> list[str]:
     """Codes that each work once; two groups of six, so that they can be read aloud."""
     half = _RECOVERY_CHARACTERS // 2
-    texts = ("".join(secrets.choice(_ALPHABET) for _ in range(_RECOVERY_CHARACTERS)) for _ in range(RECOVERY_CODES))
+    count = range(_RECOVERY_CHARACTERS)
+    texts = ["".join(secrets.choice(_ALPHABET) for _ in count) for _ in range(RECOVERY_CODES)]
     return [f"{text[:half]}-{text[half:]}" for text in texts]
 
 
@@ -88,9 +89,9 @@ class Vault:
 
     def unseal(self, sealed: str, user_id: str) -> bytes | None:
         """The secret; None if this server's secret did not seal it for this user."""
-        raw = decode_base64url(sealed)
+        raw = decode_base64url(sealed) or b""
         try:
-            return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], user_id.encode()) if raw else None
+            return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], user_id.encode())
         except (InvalidTag, ValueError):
             return None
 

@@ -5,6 +5,7 @@ without scripts, and without the QR code, which is there where segno is installe
 from __future__ import annotations
 
 import io
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tornado.web import HTTPError
@@ -13,6 +14,7 @@ from extras.authenticator import codes
 from extras.authenticator.store import CodeRefusedError, TooManyAttemptsError
 from handlers.base import ProtectedHandler
 
+segno: ModuleType | None
 try:
     import segno
 except ImportError:
@@ -95,8 +97,8 @@ class AuthenticatorHandler(CodeHandler):
             left = await self.part.apps.recovery_codes_left(self.session.user_id)
             self.render(TEMPLATES + "on.html", errors=errors, form=form, codes_left=left)
         elif app is not None and app.secret is not None:
-            secret = codes.as_text(app.secret)
-            self.render(TEMPLATES + "set_up.html", errors=errors, secret=secret, has_qr_code=segno is not None)
+            text = codes.as_text(app.secret)
+            self.render(TEMPLATES + "set_up.html", errors=errors, secret=text, has_qr_code=segno is not None)
         else:
             self.render(TEMPLATES + "off.html")
 
@@ -117,7 +119,7 @@ class QRCodeHandler(CodeHandler):
 
 
 class ConfirmationHandler(AuthenticatorHandler):
-    """POST /account/authenticator/confirmation: a first code; from then on it counts. Shows recovery codes."""
+    """POST /account/authenticator/confirmation: a first code switches it on. Shows recovery codes."""
 
     async def get(self) -> None:
         self.see_other("/account/authenticator")

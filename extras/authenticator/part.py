@@ -65,7 +65,7 @@ class Authenticator(Extra):
         return {"c": given, "v": bool(given) or not await self.apps.is_on(user_id)}
 
     async def catch_up(self, session: Session) -> None:
-        """The app may have been switched on after the session's claim was fetched and before it was stored."""
+        """The app may have been switched on after the session's claim was fetched, before it was stored."""
         if (session.get_claim_value(self.claim) or {}).get("v") is True and not self.given(session):
             await self._fetch_anew(session)
 

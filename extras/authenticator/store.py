@@ -173,7 +173,8 @@ class Authenticators:
 
         def work(connection: Connection) -> None:
             for table in ("authenticators", "recovery_codes"):
-                connection.execute(f"DELETE FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)", {})  # noqa: S608
+                sql = f"DELETE FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)"  # noqa: S608
+                connection.execute(sql, {})
 
         await self._database.write(work)
 
