@@ -135,13 +135,15 @@ def check_access(table: Sequence[URLSpec]) -> None:
 
 def describe(table: Sequence[URLSpec]) -> str:
     """The route table for people: address, handler, access."""
-    rows = [
-        (
-            route.regex.pattern.rstrip("$"),
-            f"{route.handler_class.__module__}.{route.handler_class.__qualname__}",
-            access(route.handler_class),
-        )
-        for route in table
-    ]
+    rows = [(pattern(route), handler_name(route), access(route.handler_class)) for route in table]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows)
+
+
+def pattern(route: URLSpec) -> str:
+    """A route's address, as a regular expression."""
+    return route.regex.pattern.rstrip("$")
+
+
+def handler_name(route: URLSpec) -> str:
+    return f"{route.handler_class.__module__}.{route.handler_class.__qualname__}"

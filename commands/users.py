@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""Commands for users: create, list, lock, give roles, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Sequence
+
+from accounts import FieldErrors, User
+from commands.command import JSON, USER, Argument, Call, Command, find_user
+from commands.output import CommandError, confirm, moment, print_json
+from server import Application
+
+PAGE = 500
+REASON = "command line"
+
+ROLE = Argument("role", "The name of a role: 1 to 64 visible characters.", {"metavar": "ROLE"})
+
+
+async def create_user(call: Call) -> None:
+    async with call.site() as application:
+        password = await asyncio.to_thread(read_password)
+        try:
+            user = await application.accounts.sign_up(call.arguments.email, password)
+        except FieldErrors as error:
+            raise CommandError("; ".join(error.errors.values())) from error
+        if call.arguments.verified:
+            token = await application.accounts.create_email_verification(user.user_id)
+            user = await application.accounts.verify_email(token.text) if token else user
+        for role in call.arguments.role:
+            await _add_role(application, user, role)
+        if call.arguments.json:
+            print_json(as_record(user, call.arguments.role))
+        else:
+            print(f"Created {user.email} with the user ID {user.user_id}.")
+
+
+def read_password() -> str:
+    """From the terminal, twice and unseen; otherwise the first line of standard input."""
+    if not sys.stdin.isatty():
+        password = sys.stdin.readline().rstrip("\r\n")
+        if not password:
+            raise CommandError("No password came on standard input; it must be the first line there")
+        return password
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Once more: ") != password:
+        raise CommandError("The two passwords differ")
+    return password
+
+
+async def list_users(call: Call) -> None:
+    arguments = call.arguments
+    async with call.site() as application:
+        last: User | None = None
+        while page := await application.accounts.list(limit=PAGE, after=last):
+            last = page[-1]
+            roles = await application.accounts.roles_of([user.user_id for user in page])
+            for user in page:
+                own = roles.get(user.user_id, [])
+                if (arguments.locked and not user.locked) or (arguments.role and arguments.role not in own):
+                    continue
+                if arguments.json:
+                    print_json(as_record(user, own))
+                else:
+                    print(as_line(user, own))
+
+
+def as_record(user: User, roles: Sequence[str]) -> dict[str, object]:
+    return {
+        "user_id": user.user_id,
+        "email": user.email,
+        "email_verified": user.email_verified,
+        "locked": user.locked,
+        "roles": list(roles),
+        "created_at_ms": user.created_at_ms,
+    }
+
+
+def as_line(user: User, roles: Sequence[str]) -> str:
+    states = [*(["locked"] if user.locked else []), *([] if user.email_verified else ["unverified"])]
+    notes = [*states, *([f"roles: {', '.join(roles)}"] if roles else [])]
+    return (
+        f"{user.user_id:<36}  {moment(user.created_at_ms / 1000)}  {user.email}  {'; '.join(notes)}".rstrip()
+    )
+
+
+async def lock_user(call: Call) -> None:
+    """The lock first: whoever signs in between it and the end of the sessions is refused by it."""
+    async with call.site() as application:
+        user = await find_user(application, call.arguments.user)
+        changed = await application.accounts.lock(user.user_id)
+        ended = await application.sessions.revoke_all_sessions_for_user(user.user_id, reason=REASON)
+        _report(call, user, changed, "locked", f"is locked; {len(ended)} sessions ended", len(ended))
+
+
+async def unlock_user(call: Call) -> None:
+    async with call.site() as application:
+        user = await find_user(application, call.arguments.user)
+        changed = await application.accounts.unlock(user.user_id)
+        _report(call, user, changed, "unlocked", "may sign in again")
+
+
+async def set_role(call: Call) -> None:
+    async with call.site() as application:
+        user = await find_user(application, call.arguments.user)
+        changed = call.arguments.role not in await application.accounts.roles(user.user_id)
+        await _add_role(application, user, call.arguments.role)
+        _report(call, user, changed, "role_set", f"has the role {call.arguments.role}")
+
+
+async def _add_role(application: Application, user: User, role: str) -> None:
+    try:
+        await application.account_claims.change_roles(application.sessions, user.user_id, add=[role])
+    except ValueError as error:
+        raise CommandError(f"{user.email} cannot have this role: {error}") from error
+
+
+async def remove_role(call: Call) -> None:
+    role = call.arguments.role
+    async with call.site() as application:
+        user = await find_user(application, call.arguments.user)
+        if role not in await application.accounts.roles(user.user_id):
+            raise CommandError(f"{user.email} has no role {role}")
+        await application.account_claims.change_roles(application.sessions, user.user_id, remove=[role])
+        _report(call, user, True, "role_removed", f"has the role {role} no more")
+
+
+async def delete_user(call: Call) -> None:
+    """The account first: whoever signs in between this and the end of the sessions finds none."""
+    async with call.site() as application:
+        user = await find_user(application, call.arguments.user)
+        question = f"Delete {user.email} ({user.user_id}) for good?"
+        await asyncio.to_thread(confirm, question, yes=call.arguments.yes)
+        deleted = await application.accounts.delete(user.user_id)
+        ended = await application.sessions.revoke_all_sessions_for_user(user.user_id, reason=REASON)
+        _report(call, user, deleted, "deleted", f"is deleted; {len(ended)} sessions ended", len(ended))
+
+
+def _report(
+    call: Call, user: User, changed: bool, what: str, sentence: str, ended: int | None = None
+) -> None:
+    """One line for people or one object for scripts: `what` says whether anything had to be done."""
+    if call.arguments.json:
+        record: dict[str, object] = {"user_id": user.user_id, what: changed}
+        print_json(record if ended is None else {**record, "sessions_ended": ended})
+    else:
+        print(f"{user.email} {sentence}{'' if changed else ' (as before)'}.")
+
+
+COMMANDS = (
+    Command(
+        "create-user",
+        create_user,
+        "Create an account. The password is asked for on the terminal, or is the first line of standard "
+        "input; the command line, which others on the machine can see, takes none.",
+        "create-user ann@example.com --verified --role admin",
+        (
+            Argument("email", "The e-mail address that the user signs in with.", {"metavar": "EMAIL"}),
+            Argument(
+                "--verified", "Take the address as verified: no mail need prove it.", {"action": "store_true"}
+            ),
+            Argument(
+                "--role",
+                "Give the user this role; may be repeated.",
+                {"action": "append", "default": [], "metavar": "ROLE"},
+            ),
+            JSON,
+        ),
+    ),
+    Command(
+        "list-users",
+        list_users,
+        "List the users, the oldest account first: user ID, time of sign-up (UTC), address, state and roles.",
+        "list-users --locked",
+        (
+            Argument("--locked", "Only those who are locked.", {"action": "store_true"}),
+            Argument("--role", "Only those who have this role.", {"metavar": "ROLE"}),
+            JSON,
+        ),
+    ),
+    Command(
+        "lock-user",
+        lock_user,
+        "Keep a user out, at once and on every server. All sessions of the user end. Signing in is answered "
+        "as with a wrong password and a forgotten password as for an unknown address, so that strangers "
+        "learn nothing; mailed links open nothing any more.",
+        "lock-user ann@example.com",
+        (USER, JSON),
+    ),
+    Command(
+        "unlock-user",
+        unlock_user,
+        "Let a locked user in again, with the password of before.",
+        "unlock-user ann@example.com",
+        (USER, JSON),
+    ),
+    Command(
+        "set-role",
+        set_role,
+        "Give a user a role. With the setting `roles_in_token` every live session has it at once.",
+        "set-role ann@example.com admin",
+        (USER, ROLE, JSON),
+    ),
+    Command(
+        "remove-role",
+        remove_role,
+        "Take a role from a user. With the setting `roles_in_token` no live session has it any more.",
+        "remove-role ann@example.com admin",
+        (USER, ROLE, JSON),
+    ),
+    Command(
+        "delete-user",
+        delete_user,
+        "Delete an account for good. All its sessions end; the address is free again.",
+        "delete-user ann@example.com --yes",
+        (USER, Argument("--yes", "Do not ask whether this is meant.", {"action": "store_true"}), JSON),
+    ),
+)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Users from the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.client import PASSWORD
+from tests.commands.conftest import Manage
+
+
+def test_a_created_user_is_listed_with_roles_and_state(manage: Manage) -> None:
+    done = manage("create-user", "Ann@Example.com", "--verified", "--role=b", "--role=a", stdin=PASSWORD)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("Created ann@example.com with the user ID ")
+    assert manage("list-users").out.endswith("ann@example.com  roles: a, b\n")
+    (record,) = manage("list-users", "--json").records
+    assert record.pop("created_at_ms") > 1_700_000_000_000
+    assert record.pop("user_id") in done.out
+    assert record == {
+        "email": "ann@example.com",
+        "email_verified": True,
+        "locked": False,
+        "roles": ["a", "b"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "complaint"),
+    [
+        ("ann", PASSWORD, "Email is invalid"),
+        ("ann@example.com", "short", "Password must contain at least 8 characters"),
+        ("ann@example.com", "password1", "This password is too easy to guess"),
+        ("ann@example.com", "", "No password came on standard input"),
+    ],
+)
+def test_what_cannot_be_a_user_is_refused_in_one_sentence(
+    manage: Manage, email: str, password: str, complaint: str
+) -> None:
+    done = manage("create-user", email, stdin=password)
+    assert done.code == 1
+    assert done.err.startswith(f"create-user: {complaint}")
+    assert done.err.count("\n") == 1
+    assert manage("list-users").out == ""
+
+
+def test_an_address_is_taken_once(manage: Manage, ann: str) -> None:
+    done = manage("create-user", "ann@example.com", stdin=PASSWORD)
+    assert (done.code, done.out) == (1, "")
+    assert "already exists" in done.err
+
+
+def test_the_password_is_never_an_argument(manage: Manage) -> None:
+    done = manage("create-user", "ann@example.com", PASSWORD, stdin=PASSWORD)
+    assert done.code == 2
+
+
+def test_a_user_is_locked_and_unlocked_by_address_or_id(manage: Manage, ann: str) -> None:
+    assert manage("lock-user", "ANN@example.com", "--json").records == [
+        {"user_id": ann, "locked": True, "sessions_ended": 0}
+    ]
+    assert "locked" in manage("list-users", "--locked").out
+    assert manage("lock-user", ann, "--json").records[0]["locked"] is False
+    assert manage("unlock-user", ann).out == "ann@example.com may sign in again.\n"
+    assert manage("list-users", "--locked").out == ""
+
+
+def test_a_role_is_given_and_taken(manage: Manage, ann: str) -> None:
+    assert manage("set-role", ann, "editor").out == "ann@example.com has the role editor.\n"
+    assert manage("set-role", ann, "editor").out == "ann@example.com has the role editor (as before).\n"
+    assert [user["user_id"] for user in manage("list-users", "--role=editor", "--json").records] == [ann]
+    assert manage("remove-role", ann, "editor").code == 0
+    assert manage("remove-role", ann, "editor").err == "remove-role: ann@example.com has no role editor.\n"
+    assert manage("list-users", "--role=editor").out == ""
+
+
+def test_a_role_needs_a_name(manage: Manage, ann: str) -> None:
+    done = manage("set-role", ann, "x" * 65)
+    assert done.code == 1
+    assert "64 visible characters" in done.err
+
+
+def test_deleting_needs_a_yes(manage: Manage, ann: str) -> None:
+    done = manage("delete-user", ann)
+    assert (done.code, "--yes" in done.err) == (1, True)
+    assert manage("delete-user", ann, "--yes").out == "ann@example.com is deleted; 0 sessions ended.\n"
+    assert manage("list-users").out == ""
+
+
+@pytest.mark.parametrize(
+    "command", ["lock-user", "unlock-user", "delete-user", "set-role", "remove-role", "revoke-sessions"]
+)
+def test_an_unknown_user_is_an_error(manage: Manage, command: str) -> None:
+    words = {"set-role": ["nobody@example.com", "x"], "remove-role": ["nobody@example.com", "x"]}
+    words["revoke-sessions"] = ["--user=nobody@example.com"]
+    done = manage(command, *words.get(command, ["nobody@example.com"]))
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"{command}: There is no user nobody@example.com.\n"
