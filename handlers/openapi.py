@@ -127,7 +127,10 @@ SCHEMAS: dict[str, Schema] = {
     "Key": record(dict.fromkeys(("kty", "kid", "n", "e", "alg", "use"), TEXT)),
 }
 SIGNED_IN = status("OK", user=ref("User"))
-READINESS = record({"status": TEXT, "checks": {"type": "object", "additionalProperties": BOOLEAN}})
+READINESS = record(
+    {"status": TEXT, "checks": {"type": "object", "additionalProperties": BOOLEAN}},
+    {"feed_mode": {"enum": ["listen", "poll"]}},
+)
 
 
 # -- what goes in and what comes out ------------------------------------------------------------------

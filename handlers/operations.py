@@ -37,7 +37,11 @@ class HealthHandler(OperationsHandler):
 
 
 class ReadyHandler(OperationsHandler):
-    """GET /readyz: 200 if requests may be sent here, else 503 with what is missing."""
+    """GET /readyz: 200 if requests may be sent here, else 503 with what is missing.
+
+    `feed_mode` says how revocations made elsewhere are heard: PostgreSQL notifies ("listen"), or this server
+    asks ("poll"), as it always does on SQLite, and on PostgreSQL while the notifications are cut off.
+    """
 
     public = "load balancers ask"
 
@@ -45,7 +49,10 @@ class ReadyHandler(OperationsHandler):
         checks = await self.app.checks()
         ready = all(checks.values())
         self.set_status(200 if ready else 503)
-        self.finish({"status": "ready" if ready else "not ready", "checks": checks})
+        said: dict[str, Any] = {"status": "ready" if ready else "not ready", "checks": checks}
+        if not self.app.options.verify_only:
+            said["feed_mode"] = self.app.database.feed_mode
+        self.finish(said)
 
 
 class MetricsHandler(OperationsHandler):

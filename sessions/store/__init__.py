@@ -10,7 +10,7 @@ their own module.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -44,6 +44,8 @@ class Database(Protocol):
 
     IntegrityError: type[Exception]
     """What a violated unique constraint raises."""
+    feed_mode: Literal["listen", "poll"]
+    """How `watch` hears of changes at the moment: by notifications, or by asking."""
 
     async def open(self) -> None:
         """Connect; called once before anything else, on the running event loop."""

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sessions.errors import StoreUnavailableError
 from sessions.store import Connection, T
@@ -71,6 +71,7 @@ class SqliteDatabase:
     """
 
     IntegrityError: type[Exception] = sqlite3.IntegrityError
+    feed_mode: Literal["listen", "poll"] = "poll"
 
     def __init__(self, path: Path) -> None:
         self.path = path

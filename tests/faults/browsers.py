@@ -59,6 +59,7 @@ class Site:
         wire: Wire | None = None,
         parameters: str = "",
     ) -> None:
+        arguments = (*arguments, "--rate_limits=off")  # everybody here comes from one address
         self.cluster = cluster
         self.sqlite_file = data_dir / "stormcellar.sqlite3"
         self.up: set[ServerProcess] = set()
@@ -144,6 +145,7 @@ class Browser:
         session: the handle of the session it is signed in with; empty if it is not.
         generation: of its tokens: how many refreshes were answered.
         put_off_s: how long each answer took that only said to come again later (503).
+        pages_put_off: how many of those were pages.
     """
 
     def __init__(self, client: SimpleAsyncHTTPClient, history: History, route: Route, email: str) -> None:
@@ -155,6 +157,7 @@ class Browser:
         self.session = self.user_id = ""
         self.generation = 0
         self.put_off_s: list[float] = []
+        self.pages_put_off = 0
 
     # -- what people do -----------------------------------------------------------------------------
 
@@ -263,6 +266,7 @@ class Browser:
             assert response.headers["Retry-After"]
             assert not response.headers.get_list("Set-Cookie"), "nothing is known, so nothing may be cleared"
             self.put_off_s.append(response.request_time or 0.0)
+            self.pages_put_off += not post
             raise NoAnswer
         assert response.code in (200, 303, 401), f"{path} of {url}: {response.code} {response.body!r}"
         self._keep_cookies(response.headers.get_list("Set-Cookie"))

@@ -190,18 +190,15 @@ def test_a_sign_out_wins_every_race_with_refreshes(stage: Stage) -> None:
 
     async def race(world: World, browser: Browser) -> list[Browser]:
         tabs = [browser.copy() for _ in range(2 * PROCESSES)]
-        urls = itertools.cycle(world.site.urls)
 
         async def after_a_moment(act: Awaitable[object]) -> None:
             await asyncio.sleep(random.uniform(0, 0.01))
             await act
 
+        urls = itertools.cycle(world.site.urls)
         await asyncio.gather(
             after_a_moment(browser.sign_out()),
-            *(
-                after_a_moment(tab.refresh(at(url)))
-                for tab, url in zip(tabs, itertools.cycle(world.site.urls))
-            ),
+            *(after_a_moment(tab.refresh(at(url))) for tab, url in zip(tabs, urls)),
         )
         return tabs
 

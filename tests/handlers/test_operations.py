@@ -33,6 +33,7 @@ def test_a_server_is_ready_with_database_feed_and_keys_and_not_while_it_drains(t
             answer = await get(here, "/readyz")
             assert answer.code == 200
             assert set(json.loads(answer.body)["checks"]) == {"accepting", "database", "feed", "keys"}
+            assert json.loads(answer.body)["feed_mode"] == "poll"
             here.application.begin_draining()
             answer = await get(here, "/readyz")
             assert answer.code == 503
