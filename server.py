@@ -40,7 +40,7 @@ from handlers.mails import Mails, make_mailer
 from handlers.openapi import Undescribed, description
 from handlers.pages import NotFoundHandler
 from handlers.proxies import Proxies
-from handlers.routes import AccessUnsaid, check_access, describe, routes
+from handlers.routes import AccessUnsaid, check_access, describe, plain_routes, routes
 from handlers.transfer import CookieJar
 from journal import Journal
 from sessions import (
@@ -124,6 +124,7 @@ class Application(TornadoApplication):
         self._tasks: list[asyncio.Future[None]] = []
         table = routes(options)
         check_access(table)
+        self._plain_routes = plain_routes(table)
         super().__init__(
             table,
             default_handler_class=NotFoundHandler,
@@ -200,10 +201,20 @@ class Application(TornadoApplication):
         )
 
     def find_handler(self, request: HTTPServerRequest, **more: Any) -> Any:
-        """The one place where a request learns whose it is; everything after it may rely on `remote_ip`."""
+        """The one place where a request learns whose it is; everything after it may rely on `remote_ip`.
+
+        Most addresses are looked up then, where Tornado tries one route after the other.
+        """
         forwarded_for = request.headers.get("X-Forwarded-For")
         request.remote_ip = self.proxies.caller(request.remote_ip or "", forwarded_for)
-        return super().find_handler(request, **more)
+        route = self._plain_routes.get(request.path)
+        if route is None:
+            return super().find_handler(request, **more)
+        return self.get_handler_delegate(request, route.handler_class, route.kwargs)
+
+    def add_handlers(self, host_pattern: str, host_handlers: Any) -> None:
+        self._plain_routes = {}  # what is added comes first, whatever its pattern
+        super().add_handlers(host_pattern, host_handlers)
 
     def log_request(self, handler: RequestHandler) -> None:
         if isinstance(handler, BaseHandler):

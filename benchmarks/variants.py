@@ -25,10 +25,11 @@ import jwt  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: E402
 from tornado.httpserver import HTTPServer  # noqa: E402
 from tornado.netutil import bind_sockets  # noqa: E402
-from tornado.web import Application, RequestHandler, authenticated  # noqa: E402
+from tornado.web import Application, RequestHandler, URLSpec, authenticated  # noqa: E402
 
 import server  # noqa: E402
 from handlers.base import ProtectedHandler  # noqa: E402
+from handlers.routes import routes  # noqa: E402
 from settings import Settings  # noqa: E402
 
 TEMPLATES = str(HERE / "templates")
@@ -118,8 +119,9 @@ class KitHandler(ProtectedHandler):
 
 
 async def kit() -> Made:
+    table = [URLSpec("/page", KitHandler)]
+    server.routes = lambda options: [*routes(options), *table]
     application = server.make_app(Settings(data_dir=Path(tempfile.mkdtemp())))
-    application.add_handlers(".*", [("/page", KitHandler)])
     await application.start()
     session = await application.sessions.create_new_session(USER_ID)
     assert session.new_tokens is not None

@@ -147,10 +147,11 @@ class BaseHandler(RequestHandler):
             token, self.arrived_by = self.transfer.access_token(
                 self.app.sessions.recognises, page=not self.speaks_json
             )
+            check = token is not None and self._check_anti_csrf()
             return await self.app.sessions.get_session(
                 token,
-                anti_csrf_token=self.request.headers.get("anti-csrf"),
-                anti_csrf_check=token is not None and self._check_anti_csrf(),
+                anti_csrf_token=self.request.headers.get("anti-csrf") if check else None,
+                anti_csrf_check=check,
                 session_required=self.session_required,
                 check_database=self.check_database,
                 override_global_claim_validators=self._claims_override,

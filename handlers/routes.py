@@ -90,6 +90,17 @@ def with_tenant(base: str, path: str, handler: type[BaseHandler]) -> list[URLSpe
     return [URLSpec(base + path, handler), URLSpec(f"{base}/{DEFAULT_TENANT}{path}", handler)]
 
 
+def plain_routes(table: Sequence[URLSpec]) -> dict[str, URLSpec]:
+    """Those routes that one address fits and no other, unless an earlier route would take that address."""
+    plain: dict[str, URLSpec] = {}
+    for number, route in enumerate(table):
+        address = route.regex.pattern.removesuffix("$")
+        is_plain = not set(address) & set(".^$*+?{}[]()|\\")
+        if is_plain and not any(earlier.regex.match(address) for earlier in table[:number]):
+            plain[address] = route
+    return plain
+
+
 class ClientSpec(URLSpec):
     """A route for SuperTokens' clients only; to everybody else the next one is open that fits."""
 

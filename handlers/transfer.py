@@ -93,7 +93,7 @@ class CookieJar:
         return [domain for domain in ("", *parents) if domain != self._domain]
 
 
-@dataclass
+@dataclass(slots=True)
 class Transfer:
     """How the tokens of one request came, and what its answer will say about them.
 
@@ -116,6 +116,8 @@ class Transfer:
         """The values of every cookie of this name; more than one if two domains or paths set it."""
         found = []
         for header in self.request.headers.get_list("Cookie"):
+            if name not in header:
+                continue
             for pair in header.split(";"):
                 key, equals, value = pair.partition("=")
                 if equals and key.strip() == name:
@@ -129,7 +131,9 @@ class Transfer:
         return (values[-1] if values else None) or None
 
     def bearer_token(self) -> str | None:
-        header = self.request.headers.get("Authorization", "")
+        if "Authorization" not in self.request.headers:
+            return None
+        header = self.request.headers["Authorization"]
         return header[7:].strip() or None if header.startswith("Bearer ") else None
 
     def may_refresh(self) -> bool:

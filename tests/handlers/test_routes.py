@@ -12,16 +12,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tornado.httpclient import HTTPResponse
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.routing import PathMatches, Router, URLSpec
+from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler, StaticFileHandler
 from tornado.websocket import WebSocketHandler
 
 import server
 from handlers.base import BaseHandler, ProtectedHandler
-from handlers.routes import AccessUnsaid, access, check_access, describe, routes
+from handlers.routes import AccessUnsaid, access, check_access, describe, plain_routes, routes
 from server import Application
 from settings import Settings
 from tests.client import Client, json_of, set_cookies
@@ -366,3 +369,45 @@ def test_every_route_has_an_example_that_it_matches() -> None:
     for route in routes(Settings()):
         assert isinstance(route.matcher, PathMatches)
         assert route.regex.match(example_path(route.regex.pattern))
+
+
+def a_request(address: str) -> HTTPServerRequest:
+    line = RequestStartLine("GET", address, "HTTP/1.1")
+    return HTTPServerRequest(
+        start_line=line, headers=HTTPHeaders({"Host": "localhost"}), connection=Mock(context=None)
+    )
+
+
+def test_a_route_with_a_plain_address_is_looked_up_unless_an_earlier_one_takes_that_address() -> None:
+    class Here(BaseHandler):
+        public = "a sample"
+
+    table = [
+        URLSpec(r"/plain", Here),
+        URLSpec(r"/a.c", Here),
+        URLSpec(r"/abc", Here),
+        URLSpec(r"/either/?", Here),
+        URLSpec(r"/plain", Here, {"second": True}),
+        URLSpec(r"/of/([0-9]+)", Here),
+    ]
+    assert plain_routes(table) == {"/plain": table[0]}
+
+
+def test_every_address_leads_where_tornado_would_lead_it(tmp_path: Path) -> None:
+    application = server.make_app(Settings(data_dir=tmp_path))
+    for address, route in plain_routes(routes(application.options)).items():
+        request = a_request(address)
+        looked_up: Any = application.find_handler(request)
+        tried: Any = TornadoApplication.find_handler(application, request)
+        assert looked_up.handler_class is tried.handler_class is route.handler_class
+        assert looked_up.handler_kwargs == tried.handler_kwargs
+
+
+def test_handlers_that_are_added_later_come_first(tmp_path: Path) -> None:
+    class Mine(BaseHandler):
+        public = "a sample"
+
+    application = server.make_app(Settings(data_dir=tmp_path))
+    application.add_handlers(".*", [("/dashboard", Mine)])
+    found: Any = application.find_handler(a_request("/dashboard"))
+    assert found.handler_class is Mine
