@@ -29,7 +29,6 @@ current_request: ContextVar[BaseHandler | None] = ContextVar("current_request", 
 """The handler of the request that is being served; BaseHandler.prepare sets it."""
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-CONTROLS_BUT_NEWLINE = re.compile(CONTROLS.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
 
 
 def configure(log_format: str, *, debug: bool) -> None:
@@ -60,7 +59,7 @@ class TextFormatter(logging.Formatter):
         place = f"[{numbers}] " if numbers else ""
         line = f"{utc(record.created)} {record.levelname} {record.name} {place}{escaped(record.getMessage())}"
         if trouble := self._trouble(record):
-            line += "\n" + CONTROLS_BUT_NEWLINE.sub(_escape, trouble).replace("\n", "\n    ")
+            line += "".join(f"\n    {CONTROLS.sub(_escape, part)}" for part in trouble.split("\n"))
         return line
 
     def _trouble(self, record: logging.LogRecord) -> str:

@@ -6,14 +6,17 @@ Source: OWASP ASVS 5.0, chapter 16; OWASP logging cheat sheet.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
 
+from logs import JsonFormatter, TextFormatter
 from server import Application
 from sessions.events import session_hash
 from tests.client import NAVIGATION, PASSWORD, SDK, Client
@@ -57,6 +60,10 @@ def assert_silent(lines: Lines, secrets: set[str]) -> None:
     for secret in secrets:
         for spelling in spellings(secret):
             assert spelling not in text, [line for line in lines if spelling in line][:2]
+
+
+def signin_body(email: str, password: str) -> dict[str, Any]:
+    return {"formFields": [{"id": "email", "value": email}, {"id": "password", "value": password}]}
 
 
 def tokens_of(client: Client) -> set[str]:
@@ -111,6 +118,133 @@ async def test_no_token_password_or_address_is_in_the_log_of_a_whole_walk(
     secrets.add(app.options.data_dir.joinpath("secret").read_text().strip())
     assert_silent(lines, secrets)
     assert "token theft" in lines.text()
+
+
+class AsWritten(logging.Handler):
+    """Every line that the process logs, in both formats."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.text: list[str] = []
+        self.json: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text.append(TextFormatter().format(record))
+        self.json.append(json.loads(JsonFormatter().format(record)))
+
+
+@pytest.fixture
+def written(lines: Lines) -> Iterator[AsWritten]:
+    handler = AsWritten()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.mark.gen_test
+async def test_the_audit_log_of_a_walk_is_exact_and_no_line_of_the_log_names_a_secret(
+    client: Client, new_client: NewClient, app: Application, clock: FakeClock, written: AsWritten
+) -> None:
+    handles, secrets = {}, {PASSWORD, EMAIL, "a wrong password", "of.the.log"}
+
+    def remember(name: str) -> str:
+        handles[client.session_handle] = name
+        secrets.update(tokens_of(client), {client.session_handle})
+        return client.user_id
+
+    await client.sign_up(EMAIL)
+    ann = remember("first")
+    await client.post("/login", {"email": EMAIL, "password": "a wrong password"})
+    await client.call("/auth/signin", signin_body("nobody@example.com", "a wrong password"))
+    stolen = new_client()
+    stolen.jar = dict(client.jar)
+    for _ in range(2):
+        clock.advance(LIFETIME_S)
+        await client.refresh()
+        remember("first")
+        await client.get("/dashboard")
+    await app.sessions.write_notes()
+    await stolen.refresh()
+    client.jar.clear()
+    await client.sign_in(EMAIL)
+    remember("second")
+    await client.post("/signout", headers={"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"})
+    await client.call("/auth/signout", headers={"rid": "session"})
+    await client.sign_in(EMAIL)
+    remember("third")
+    await client.sign_in(EMAIL)
+    remember("fourth")
+    await app.sessions.revoke_all_sessions_for_user(ann, reason="by an administrator")
+
+    kept = list(reversed(await app.audit.events()))
+    assert [(one.name, handles.get(one.session_handle, ""), one.user_id, one.detail) for one in kept] == [
+        ("signed up", "", ann, ""),
+        ("signed in", "first", ann, ""),
+        ("sign-in failed", "", ann, ""),
+        ("sign-in failed", "", "", ""),
+        ("theft", "first", ann, "an old refresh token came back; the session is revoked"),
+        ("signed in", "second", ann, ""),
+        ("cross-site request refused", "", "", "POST /signout from 'https://evil.example'"),
+        ("signed out", "second", ann, ""),
+        ("signed in", "third", ann, ""),
+        ("signed in", "fourth", ann, ""),
+        ("session revoked", "third", ann, "signed in again"),
+        ("session revoked", "fourth", ann, "by an administrator"),
+    ]
+    *served, by_hand = kept
+    assert {one.client_address for one in served} == {"127.0.0.1"}
+    assert (by_hand.client_address, by_hand.request_id) == ("", "")
+
+    text = "\n".join(written.text) + json.dumps(written.json)
+    for secret in secrets:
+        for spelling in spellings(secret):
+            assert spelling not in text
+    logged = [
+        (line["event"], line["request_id"])
+        for line in written.json
+        if "event" in line and "request_id" in line
+    ]
+    assert logged == [(one.name, one.request_id) for one in served]
+    thefts = [line for line in written.json if line["level"] == "ERROR" and "theft" in line["message"]]
+    assert [line["session"] for line in thefts] == [session_hash(kept[1].session_handle)]
+
+
+@pytest.mark.gen_test
+async def test_all_lines_of_a_request_carry_the_number_that_its_answer_shows(
+    client: Client, written: AsWritten
+) -> None:
+    await client.sign_up()
+    session = session_hash(client.session_handle)
+    written.json.clear()
+    response = await client.get("/sample/fail?how=raise")
+    assert len(written.json) >= 3
+    for line in written.json:
+        assert (line["request_id"], line["session"]) == (response.headers["X-Request-Id"], session), line
+    (access,) = (line for line in written.json if "status" in line)
+    assert (access["method"], access["path"], access["status"]) == ("GET", "/sample/fail", 500)
+    assert "ZeroDivisionError" in next(line["exception"] for line in written.json if "exception" in line)
+
+
+@pytest.mark.gen_test
+async def test_a_request_that_fails_before_anything_is_known_of_it_has_its_number_too(
+    client: Client, written: AsWritten
+) -> None:
+    response = await client.request("BREW", "/login")
+    assert response.code == 405
+    numbers = [line["request_id"] for line in written.json if line["logger"] == "stormcellar.access"]
+    assert numbers == [response.headers["X-Request-Id"]]
+
+
+@pytest.mark.gen_test
+async def test_requests_that_are_served_at_once_do_not_mix_their_numbers(
+    client: Client, new_client: NewClient, written: AsWritten
+) -> None:
+    answers = await asyncio.gather(*(new_client().get(f"/none/{number}") for number in range(8)))
+    shown = {f"/none/{number}": answer.headers["X-Request-Id"] for number, answer in enumerate(answers)}
+    logged = {
+        line["path"]: line["request_id"] for line in written.json if line.get("path", "").startswith("/none/")
+    }
+    assert logged == shown
 
 
 REFUSED = {
