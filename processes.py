@@ -93,6 +93,7 @@ def outlive_nobody(lifeline: int, stop: asyncio.Event) -> None:
 async def drain(application: Application, server: HTTPServer) -> None:
     """Stop taking work, finish what was begun, go."""
     application.begin_draining()
+    take_who_waits(server)
     server.stop()
     await application.live.stop()
     end = time.monotonic() + application.options.drain_s
@@ -104,6 +105,17 @@ async def drain(application: Application, server: HTTPServer) -> None:
         await asyncio.sleep(0.02)
     await server.close_all_connections()
     await application.stop()
+
+
+def take_who_waits(server: HTTPServer) -> None:
+    """Accept the connections that wait in the listening sockets: closing those would reset them.
+
+    Where other processes hold a socket too, these serve whoever comes from now on.
+    """
+    for listening in server._sockets.values():
+        with contextlib.suppress(OSError):  # BlockingIOError: nobody is left
+            while True:
+                server._handle_connection(*listening.accept())
 
 
 def listen(options: Settings) -> list[socket.socket]:
@@ -145,6 +157,7 @@ class Supervisor:
         self._waiting: set[asyncio.Future[None]] = set()
         self._pause_s = FIRST_PAUSE_S
         self._stopping = False
+        self._sockets: list[socket.socket] = []
         self._news = asyncio.Event()
         self._reload = False
 
@@ -168,13 +181,17 @@ class Supervisor:
                 self._reload = False
                 await self._replace()
             await self._fill_up()
-        await self._end(self._workers | self._leaving)
+        # They have been told: a second SIGTERM would end them at once, whatever they are in the middle of.
+        await asyncio.gather(*(worker.wait() for worker in self._workers | self._leaving))
 
     # -- signals ------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
         number = signal.SIGKILL if self._stopping else signal.SIGTERM
         self._stopping = True
+        # Whoever comes now would wait in a queue that nobody empties; refused, a proxy asks another server.
+        for listening in self._sockets:
+            listening.close()
         for worker in self._workers | self._leaving:
             _send(worker, number)
         self._news.set()
@@ -187,12 +204,16 @@ class Supervisor:
 
     async def _start(self) -> bool:
         """Start a worker and wait until it is ready; False if it is not to be."""
+        if self._stopping:
+            return False
         try:
             worker, read_end = await self._spawn()
         except OSError as error:  # no memory, no more processes or files: later there may be
             log.error("no worker can be started: %s", error)
             return False
         self._workers.add(worker)
+        if self._stopping:  # it came just too late to be told
+            _send(worker, signal.SIGTERM)
         waiting = asyncio.ensure_future(self._wait_for_end(worker))
         self._waiting.add(waiting)
         waiting.add_done_callback(self._waiting.discard)
@@ -245,7 +266,9 @@ class Supervisor:
         self._workers.clear()
         self._leaving |= old
         ready = await asyncio.gather(*(self._start() for _ in range(self._options.processes)))
-        if all(ready) or self._stopping:
+        if self._stopping:  # the old ones have been told
+            return
+        if all(ready):
             for worker in old:
                 _send(worker, signal.SIGTERM)
             log.info("%d workers were replaced", len(old))

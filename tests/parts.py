@@ -61,6 +61,13 @@ def find_npm() -> Path | None:
     return Path(npm) if major and int(major[1]) >= OLDEST_NODE else None
 
 
+def find_nginx() -> Path | None:
+    """The nginx of the system, else the one that tools/setup has unpacked; Debian keeps it off the PATH."""
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    unpacked = ROOT / ".venv" / "nginx" / "usr" / "sbin" / "nginx"
+    return Path(found) if found else unpacked if unpacked.exists() else None
+
+
 @dataclass(frozen=True)
 class Part:
     """Something that pip does not bring."""
@@ -75,6 +82,7 @@ PARTS = {
     "chromium": Part("Chromium or Google Chrome", find_chromium, "chromium fonts-liberation"),
     "playwright": Part("libatomic, which Playwright needs,", find_playwright, "libatomic1"),
     "postgres": Part("a PostgreSQL server", find_postgres, "postgresql"),
+    "nginx": Part("nginx", find_nginx, "nginx"),
     "npm": Part(f"npm with Node.js {OLDEST_NODE} or newer", find_npm, "nodejs npm"),
 }
 
