@@ -49,11 +49,13 @@ from sessions import (
     EmailVerificationClaim,
     RemoteConfig,
     RemoteSessions,
+    Session,
     SessionClaim,
     SessionConfig,
     Sessions,
     StoreUnavailableError,
     SystemClock,
+    UserRoleClaim,
 )
 from sessions.store import Connection, Database
 from sessions.store.sqlite import SqliteDatabase
@@ -215,6 +217,12 @@ class Application(TornadoApplication):
     def add_handlers(self, host_pattern: str, host_handlers: Any) -> None:
         self._plain_routes = {}  # what is added comes first, whatever its pattern
         super().add_handlers(host_pattern, host_handlers)
+
+    async def role_validators(self, roles: Sequence[str], session: Session) -> list[ClaimValidator]:
+        """Rules that a session's user has each of these roles."""
+        if self.options.verify_only:
+            return [UserRoleClaim(lambda *_: None).includes(role) for role in roles]
+        return await self.account_claims.role_validators(roles, session)
 
     def log_request(self, handler: RequestHandler) -> None:
         if isinstance(handler, BaseHandler):

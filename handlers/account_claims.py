@@ -14,6 +14,7 @@ from sessions import (
     SessionClaim,
     Sessions,
     UserRoleClaim,
+    ValidationResult,
 )
 from settings import Settings
 
@@ -63,6 +64,22 @@ class AccountClaims:
             for handle in await sessions.get_all_session_handles_for_user(user_id):
                 await sessions.set_claim_value(handle, self.roles, roles)
             written = roles
+
+    async def role_validators(self, roles: Iterable[str], session: Session) -> list[ClaimValidator]:
+        """Rules that a user has each of these roles: judged by the token if roles travel there, else by what
+        the accounts say now, for one read."""
+        rules = [self.roles.includes(role) for role in roles]
+        if self._roles_in_token:
+            return rules
+        held = await self._fetch_roles(session.user_id)
+
+        def by_accounts(rule: ClaimValidator) -> ClaimValidator:
+            def validate(_: Any, now_ms: int) -> ValidationResult:
+                return rule.validate(self.roles.add_to_payload({}, held, now_ms), now_ms)
+
+            return ClaimValidator(rule.id, validate)
+
+        return [by_accounts(rule) for rule in rules]
 
     async def catch_up(self, session: Session) -> None:
         """For a session just made: a role that was taken away meanwhile would stay in it to its end."""

@@ -18,6 +18,7 @@ from accounts import FIELD_MISSING, FieldErrors, User, WrongCredentialsError
 from handlers.account import CHECK_COOKIES, CLEAR_SPECULATION
 from handlers.base import BaseHandler, ProtectedAPIHandler
 from handlers.caller import is_speculative
+from handlers.seen_from import SeenFrom
 from sessions import Session, SessionError, StoreUnavailableError, UnauthorisedError
 
 ROUNDS_COOKIE = "sRefreshRounds"
@@ -154,6 +155,7 @@ class RefreshHandler(APIHandler):
                 token,
                 anti_csrf_token=self.request.headers.get("anti-csrf"),
                 anti_csrf_check=method == "cookie" and self._check_anti_csrf(),
+                refreshed_from=SeenFrom.of(self.request).to_text(),
             )
         except UnauthorisedError as error:
             if error.clear_tokens:

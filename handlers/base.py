@@ -13,8 +13,8 @@ Choose one:
     ProtectedAPIHandler   JSON for scripts and apps; 401 and 403 as SuperTokens' clients expect them
     BaseHandler           everybody; it must say why: `public = "..."`
 
-A class narrows what it accepts by `check_database = True`, or by overriding
-`override_global_claim_validators`.
+A class narrows what it accepts by `required_claims`, `recent_sign_in_within_s` or `check_database = True`, or
+by overriding `override_global_claim_validators`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ from handlers.caller import (
     is_speculative,
     wants_document,
 )
+from handlers.recent_sign_in import CONFIRM_PASSWORD, SIGN_IN_TIME
 from handlers.rendering import PageLoader
 from handlers.return_address import return_address
+from handlers.seen_from import SeenFrom
 from handlers.transfer import Method, Transfer
 from logs import current_request
 from sessions import (
@@ -82,6 +84,16 @@ class BaseHandler(RequestHandler):
 
     check_database: ClassVar[bool | None] = None
     """Ask the store on each request whether the session is there; None: as the settings say."""
+
+    required_claims: ClassVar[Sequence[str | ClaimValidator]] = ()
+    """What a visitor must have besides a session: roles, by name, and claim validators."""
+
+    recent_sign_in_within_s: ClassVar[int | None] = None
+    """How long ago the visitor may have signed in, at most. Who did so longer ago confirms the password, and
+    comes back; a form that was sent too late must be sent again, so ask this of the form's page too."""
+
+    form_page: ClassVar[str] = ""
+    """Where the form is that is sent here, if not at the same address."""
 
     session_required: ClassVar[bool] = False
 
@@ -184,9 +196,27 @@ class BaseHandler(RequestHandler):
     def _claims_override(self) -> ClaimsOverride | None:
         """None where the method above would leave everything as it is."""
         overridden = type(self).override_global_claim_validators
-        if self.session_required and overridden is BaseHandler.override_global_claim_validators:
+        narrowed = self.required_claims or self.recent_sign_in_within_s is not None
+        if (
+            self.session_required
+            and not narrowed
+            and overridden is BaseHandler.override_global_claim_validators
+        ):
             return None
-        return self.override_global_claim_validators
+        return self.claim_validators
+
+    async def claim_validators(
+        self, validators: Sequence[ClaimValidator], session: Session
+    ) -> Sequence[ClaimValidator]:
+        """All claim validators that hold here: those of the method above, and what the class asks for."""
+        chosen = [*await self.override_global_claim_validators(validators, session)]
+        roles = [claim for claim in self.required_claims if isinstance(claim, str)]
+        if roles:
+            chosen += await self.app.role_validators(roles, session)
+        chosen += [claim for claim in self.required_claims if not isinstance(claim, str)]
+        if self.recent_sign_in_within_s is not None:
+            chosen.append(SIGN_IN_TIME.within(self.recent_sign_in_within_s))
+        return chosen
 
     def _check_anti_csrf(self) -> bool:
         """Whether the engine must compare anti-CSRF tokens.
@@ -213,7 +243,12 @@ class BaseHandler(RequestHandler):
                 have begun after all others of the user were ended for that.
         """
         sessions = self.app.sessions
-        session = await sessions.create_new_session(user_id, disable_anti_csrf=method == "header")
+        session = await sessions.create_new_session(
+            user_id,
+            access_token_payload=SIGN_IN_TIME.set_now(sessions.clock.now()),
+            disable_anti_csrf=method == "header",
+            created_from=SeenFrom.of(self.request).to_text(),
+        )
         user = await self.app.accounts.get(user_id)
         if user is None or user.locked or password_version not in (None, user.password_version):
             await sessions.revoke_session(session.handle, reason="locked or new password")
@@ -298,9 +333,9 @@ class BaseHandler(RequestHandler):
         except UnicodeDecodeError:
             raise HTTPError(400, "%r is not UTF-8", name or "the address") from None
 
-    def password_field(self) -> str:
+    def password_field(self, name: str = "password") -> str:
         """The form's password as it was typed; `get_body_argument` puts spaces for control characters."""
-        return self.decode_argument(self.request.body_arguments.get("password", [b""])[-1], "password")
+        return self.decode_argument(self.request.body_arguments.get(name, [b""])[-1], name)
 
     def redirect_back(self, fallback: str = "/dashboard") -> str:
         """Where the visitor wanted to go, if that is a path of this site or its pages' server."""
@@ -455,8 +490,18 @@ class BaseHandler(RequestHandler):
             self.finish({"message": error.message, "claimValidationErrors": error.payload})
         elif not self.app.options.verify_only and self.app.account_claims.email_verified.key in claims:
             self.render("account/verify_email_needed.html", sent=False, continue_at=self._this_address())
+        elif not self.app.options.verify_only and claims == [SIGN_IN_TIME.key]:
+            self.ask_for_password()
         else:
             self.render("forbidden.html", claims=claims)
+
+    def ask_for_password(self) -> None:
+        """Have the visitor confirm the password, and come back here, or to the form that was sent here."""
+        if self.request.method in SAFE_METHODS:
+            self.see_other(CONFIRM_PASSWORD, redirectBack=self._this_address())
+        else:
+            form = return_address(self.form_page or self.request.path)
+            self.see_other(CONFIRM_PASSWORD, redirectBack=form, unsent="yes")
 
     def answer_later(self, retry_after_s: int) -> None:
         self.set_header("Retry-After", str(retry_after_s))

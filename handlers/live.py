@@ -219,9 +219,7 @@ class LiveHandler(ProtectedHandler):
         """
         sessions = self.app.sessions
         await sessions.refetch(self.session)
-        validators = await self.override_global_claim_validators(
-            sessions.global_claim_validators, self.session
-        )
+        validators = await self.claim_validators(sessions.global_claim_validators, self.session)
         await self.session.assert_claims(validators)
 
     async def send(self, text: str) -> None:
