@@ -18,7 +18,8 @@ import re
 import sys
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sessions.events import session_hash
 
@@ -33,7 +34,7 @@ CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 
 def configure(log_format: str, *, debug: bool) -> None:
     """Have everything that is logged in this process written to stderr, in the format of that name."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler], force=True)
 
@@ -51,45 +52,75 @@ def request_and_session() -> tuple[str, str]:
     return handler.request_id, session_hash(handler.session.handle) if handler.session else ""
 
 
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines, also those for which nobody made a record.
+
+    A record for each request would cost more than all that is done for its session.
+    """
+
+    formatter: TextFormatter
+
+    def write_line(self, level: str, name: str, message: str, fields: dict[str, Any]) -> None:
+        """Write at once what a record with this message and these fields would become."""
+        line = self.formatter.line(time.time(), level, name, message, fields)
+        self.acquire()
+        try:
+            self.stream.write(line + self.terminator)
+            self.stream.flush()
+        finally:
+            self.release()
+
+
+def only_handler(logger: logging.Logger, level: int) -> LineHandler | None:
+    """Ours, if all that a logger would do with a record of this level is to hand it over."""
+    root = logging.root
+    handler = root.handlers[0] if len(root.handlers) == 1 else None
+    if not isinstance(handler, LineHandler) or handler.filters or handler.level > level:
+        return None
+    return handler if logger.propagate and not logger.handlers and not logger.filters else None
+
+
 class TextFormatter(logging.Formatter):
     """One line for people; an exception's traceback follows on lines of its own, indented."""
 
     def format(self, record: logging.LogRecord) -> str:
-        numbers = " ".join(filter(None, request_and_session()))
-        place = f"[{numbers}] " if numbers else ""
-        line = f"{utc(record.created)} {record.levelname} {record.name} {place}{escaped(record.getMessage())}"
-        if trouble := self._trouble(record):
-            line += "".join(f"\n    {CONTROLS.sub(_escape, part)}" for part in trouble.split("\n"))
-        return line
+        fields = getattr(record, "fields", {})
+        line = self.line(record.created, record.levelname, record.name, record.getMessage(), fields)
+        return self.with_trouble(line, self.formatException(record.exc_info)) if record.exc_info else line
 
-    def _trouble(self, record: logging.LogRecord) -> str:
-        return self.formatException(record.exc_info) if record.exc_info else ""
+    def line(self, created: float, level: str, name: str, message: str, fields: dict[str, Any]) -> str:
+        request_id, session = request_and_session()
+        place = f"[{request_id} {session}] " if session else f"[{request_id}] " if request_id else ""
+        return f"{utc(created)} {level} {name} {place}{escaped(message)}"
+
+    def with_trouble(self, line: str, trouble: str) -> str:
+        return line + "".join(f"\n    {escaped(part)}" for part in trouble.split("\n"))
 
 
 class JsonFormatter(TextFormatter):
     """One JSON object in one line of ASCII. What a record carries as `fields` stands in it too."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def line(self, created: float, level: str, name: str, message: str, fields: dict[str, Any]) -> str:
         request_id, session = request_and_session()
-        line: dict[str, Any] = {
-            "time": utc(record.created),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
+        line = {"time": utc(created), "level": level, "logger": name, "message": message}
         if request_id:
             line["request_id"] = request_id
         if session:
             line["session"] = session
-        line.update(getattr(record, "fields", {}))
-        if trouble := self._trouble(record):
-            line["exception"] = trouble
-        return json.dumps(line, default=str)
+        return json.dumps({**line, **fields}, default=str)
+
+    def with_trouble(self, line: str, trouble: str) -> str:
+        return json.dumps({**json.loads(line), "exception": trouble})
 
 
 def utc(moment: float) -> str:
     """Unix seconds as ISO 8601 with milliseconds, in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
+    return f"{_second(int(moment))}.{int(moment % 1 * 1000):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(moment: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -8,16 +8,17 @@ import logging
 from tornado.web import HTTPError, RequestHandler
 
 from handlers.caller import is_speculative
+from logs import only_handler
 
 log = logging.getLogger("stormcellar.access")
 
 
-def log_request(handler: RequestHandler) -> None:
+def log_request(served: RequestHandler) -> None:
     """One line a request: status, method, path, time taken, and whose address it came from.
 
     As JSON the same stands in fields of its own, too.
     """
-    status, request = handler.get_status(), handler.request
+    status, request = served.get_status(), served.request
     # What a browser fetches ahead of time gets 503 where it would renew a session; nothing has failed.
     is_fine = status < 500 or (status == 503 and is_speculative(request))
     level = logging.INFO if is_fine else logging.ERROR
@@ -30,8 +31,12 @@ def log_request(handler: RequestHandler) -> None:
         "duration_ms": round(1000 * request.request_time(), 1),
         "client_address": request.remote_ip,
     }
-    line = "%(status)d %(method)s %(path)s %(duration_ms).1f ms %(client_address)s"
-    log.log(level, line, fields, extra={"fields": fields})
+    message = "{status} {method} {path} {duration_ms:.1f} ms {client_address}".format_map(fields)
+    handler = only_handler(log, level)
+    if handler is not None:
+        handler.write_line(logging.getLevelName(level), log.name, message, fields)
+    else:
+        log.log(level, "%s", message, extra={"fields": fields})
 
 
 def printable(text: str) -> str:

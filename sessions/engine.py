@@ -754,7 +754,7 @@ class Sessions:
         """See Session.assert_claims."""
         outcome: ClaimsOutcome = await validate_claims(
             validators,
-            session.access_token_payload,
+            session.token.payload,  # not a copy of it: validators read, and run at each request
             user_id=session.user_id,
             tenant_id=session.tenant_id,
             now_ms=self.now_ms(),

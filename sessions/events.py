@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 log = logging.getLogger("stormcellar.sessions")
@@ -34,6 +35,7 @@ SENTENCES = {
 }
 
 
+@lru_cache(maxsize=10_000)
 def session_hash(session_handle: str) -> str:
     """What stands for a session in logs: the beginning of its handle's SHA-256, in hexadecimal."""
     return hashlib.sha256(session_handle.encode(errors="replace")).hexdigest()[:HASH_LENGTH]

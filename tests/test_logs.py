@@ -7,6 +7,7 @@ Source: OWASP ASVS 5.0, 16.2 and 16.4.1.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import re
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from journal import Event, Journal
-from logs import JsonFormatter, TextFormatter, current_request, escaped, utc
+from logs import JsonFormatter, LineHandler, TextFormatter, current_request, escaped, only_handler, utc
 from sessions.events import SessionEvent, session_hash
 from tests.serving import ServerProcess
 from tests.support import FakeClock
@@ -54,6 +55,43 @@ def serving() -> Iterator[Any]:
     reset = current_request.set(handler)  # type: ignore[arg-type]
     yield handler
     current_request.reset(reset)
+
+
+class TestLinesWithoutARecord:
+    """The line of each request is written without one; nobody who reads the log can tell."""
+
+    @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+    def test_they_are_those_that_a_record_makes(
+        self, formatter: TextFormatter, serving: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        handler = LineHandler(io.StringIO())
+        handler.setFormatter(formatter)
+        monkeypatch.setattr("logs.time.time", lambda: WHEN)
+        handler.write_line("WARNING", "stormcellar.test", NASTY, {"status": 200})
+        written = handler.stream.getvalue()  # type: ignore[attr-defined]
+        handler.emit(record(NASTY, fields={"status": 200}))
+        assert handler.stream.getvalue() == written * 2  # type: ignore[attr-defined]
+
+    def test_they_are_written_only_where_a_record_would_go_nowhere_else(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = logging.root
+        monkeypatch.setattr(root, "handlers", [])
+        log = logging.getLogger("stormcellar.somewhere")
+        assert only_handler(log, logging.INFO) is None
+        ours = LineHandler(io.StringIO())
+        root.addHandler(ours)
+        assert only_handler(log, logging.INFO) is ours
+        ours.setLevel(logging.WARNING)
+        assert only_handler(log, logging.INFO) is None
+        ours.setLevel(logging.NOTSET)
+        other = logging.NullHandler()
+        for somebody in (log, root):
+            somebody.addHandler(other)
+            assert only_handler(log, logging.INFO) is None
+            somebody.removeHandler(other)
+        log.addFilter(lambda _: True)
+        assert only_handler(log, logging.INFO) is None
 
 
 class TestText:
