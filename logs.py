@@ -36,7 +36,8 @@ def configure(log_format: str, *, debug: bool) -> None:
     """Have everything that is logged in this process written to stderr, in the format of that name."""
     handler = LineHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler], force=True)
+    logging.root.addHandler(handler)  # beside one of OpenTelemetry's that may be there
+    logging.root.setLevel(logging.DEBUG if debug else logging.INFO)
 
 
 def escaped(text: str) -> str:
