@@ -7,8 +7,10 @@ import asyncio
 import json
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
+from metrics import LATENCIES_S, EachRequest
 from tests.handlers.test_live import Site, run, site
 
 
@@ -104,3 +106,25 @@ def test_a_request_that_is_given_up_is_not_waited_for(tmp_path: Path) -> None:
             assert here.application.requests_under_way == 0
 
     run(story)
+
+
+def test_the_times_of_requests_are_written_as_the_official_histogram_writes_them() -> None:
+    official, ours = CollectorRegistry(), CollectorRegistry()
+    histogram = Histogram(
+        "stormcellar_request_seconds",
+        "Requests by handler and status",
+        ["handler", "status"],
+        buckets=LATENCIES_S,
+        registry=official,
+    )
+    counted = EachRequest()
+    ours.register(counted)
+    for status, seconds in ((200, 0.0), (200, 0.001), (200, 0.0011), (200, 5), (503, 7.5), (503, 0.3)):
+        histogram.labels("PageHandler", str(status)).observe(seconds)
+        counted.took("PageHandler", status, seconds)
+
+    def samples(registry: CollectorRegistry) -> list[str]:
+        lines = generate_latest(registry).decode().splitlines()
+        return [line for line in lines if "request_seconds" in line and "_created" not in line]
+
+    assert samples(ours) == samples(official)
