@@ -83,7 +83,7 @@ def installed() -> tuple[type[Extra], ...]:
             if error.name is None or (HERE.parent / error.name.split(".")[0]).exists():
                 raise  # no library: it is of this very project
             log.info(
-                "extras/%s is off: %s is not installed. `.venv/bin/python -m pip install -r requirements-%s.txt`",
+                "extras/%s is off: %s is not installed (.venv/bin/pip install -r requirements-%s.txt)",
                 folder.name,
                 error.name,
                 folder.name,

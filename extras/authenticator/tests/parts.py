@@ -32,7 +32,7 @@ class Phone:
 
 
 async def switch_on(client: Client) -> tuple[Phone, list[str]]:
-    """Set the app up by the pages; the phone and the recovery codes. A step later, so that the next code is new."""
+    """Set the app up by the pages; the phone and the recovery codes. The next code is a new one."""
     await client.post("/account/authenticator")
     phone = Phone(await client.get("/account/authenticator"))
     page = await client.post("/account/authenticator/confirmation", {"code": phone.code(client.clock.now())})

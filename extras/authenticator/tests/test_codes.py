@@ -34,7 +34,17 @@ def test_a_code_counts_one_step_early_and_late_and_no_further() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["", "12345", "1234567", "abcdef", "２８７０８２", "28708 ", "-28708", "\ud800" * 6]
+    "code",
+    [
+        "",
+        "12345",
+        "1234567",
+        "abcdef",
+        "\uff12\uff18\uff17\uff10\uff18\uff12",
+        "28708 ",
+        "-28708",
+        "\ud800" * 6,
+    ],
 )
 def test_whatever_is_no_code_is_refused(code: str) -> None:
     assert codes.step_of(RFC_SECRET, code, 59) is None

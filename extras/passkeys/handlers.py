@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: MIT
+"""Pages and endpoints of passkeys. To see and delete them takes no script; to make and use them does."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from tornado.web import HTTPError
+
+from accounts import User, WrongCredentialsError
+from extras.passkeys.store import PasskeyRefusedError
+from handlers.auth_api import APIHandler
+from handlers.base import BaseHandler, ProtectedAPIHandler, ProtectedHandler
+from handlers.openapi import OK, TEXT, Operation, one_of, record, status
+from sessions import UnauthorisedError
+
+if TYPE_CHECKING:
+    from extras.passkeys.part import Passkeys
+
+HERE = Path(__file__).parent
+TEMPLATES = "../extras/passkeys/templates/"
+BROWSER_COOKIE = "sPasskeyBrowser"
+MOST_COOKIE_CHARACTERS = 64
+
+ANYTHING = {"type": "object"}
+OPTIONS = status("OK", publicKey=ANYTHING)
+REFUSED = status("REFUSED", message=TEXT)
+
+
+class PasskeyPart:
+    """Where the passkeys of a handler's application are."""
+
+    @property
+    def part(self) -> Passkeys:
+        from extras.passkeys.part import Passkeys
+
+        extras = cast(BaseHandler, self).app.extras
+        return next(extra for extra in extras if isinstance(extra, Passkeys))
+
+    async def user(self) -> User:
+        """Whoever is signed in."""
+        handler = cast(ProtectedHandler, self)
+        user = await handler.app.accounts.get(handler.session.user_id)
+        if user is None:
+            raise UnauthorisedError(f"user {handler.session.user_id} is gone")
+        return user
+
+    def browser(self, *, is_new_ok: bool = False) -> str:
+        """What this browser is known by, to which challenges are bound; "" if it is not known yet."""
+        handler = cast(BaseHandler, self)
+        known = handler.get_cookie(BROWSER_COOKIE, "") or ""
+        if is_new_ok and not known:
+            known = secrets.token_urlsafe(24)
+            handler.set_cookie(
+                BROWSER_COOKIE,
+                known,
+                path="/passkeys",
+                httponly=True,
+                samesite="Lax",
+                secure=handler.app.options.cookie_secure,
+            )
+        return known[:MOST_COOKIE_CHARACTERS]
+
+    def json_body(self) -> dict[str, Any]:
+        return APIHandler.json_body(cast(APIHandler, self))
+
+
+class PasskeysHandler(PasskeyPart, ProtectedHandler):
+    """GET /account/passkeys: those there are, and a form for another one, which its script sends."""
+
+    async def get(self) -> None:
+        await self.show({})
+
+    async def show(self, errors: dict[str, str]) -> None:
+        passkeys = await self.part.store.list(self.session.user_id)
+        self.render(TEMPLATES + "list.html", passkeys=passkeys, errors=errors)
+
+
+class RemovalHandler(PasskeysHandler):
+    """POST /account/passkeys/removal: delete one."""
+
+    async def get(self) -> None:
+        self.see_other("/account/passkeys")
+
+    async def post(self) -> None:
+        try:
+            await self.part.store.remove(self.session.user_id, self.get_body_argument("credential_id", ""))
+        except PasskeyRefusedError as error:
+            self.set_status(422)
+            await self.show({"": str(error)})
+        else:
+            self.see_other("/account/passkeys")
+
+
+class RegistrationOptionsHandler(PasskeyPart, ProtectedAPIHandler):
+    """POST /passkeys/registration/options: what the browser is to ask the device."""
+
+    operations: ClassVar = {"POST": Operation("Begin to add a passkey.", OPTIONS)}
+
+    async def post(self) -> None:
+        options = await self.part.registration_options(
+            await self.user(), self.session.handle, self.own_origin, self.browser(is_new_ok=True)
+        )
+        self.finish({"status": "OK", "publicKey": options})
+
+
+class RegistrationHandler(PasskeyPart, ProtectedAPIHandler):
+    """POST /passkeys/registration: add the passkey that the device made."""
+
+    operations: ClassVar = {
+        "POST": Operation(
+            "Add a passkey.",
+            one_of(OK, REFUSED),
+            body=record({"credential": ANYTHING}, {"name": TEXT}, additionalProperties=True),
+        )
+    }
+
+    async def post(self) -> None:
+        body = self.json_body()
+        name = body.get("name", "")
+        if not isinstance(name, str):
+            raise HTTPError(400, "the name is no text")
+        user = await self.user()
+        try:
+            await self.part.register(
+                user.user_id,
+                self.session.handle,
+                self.own_origin,
+                self.browser(),
+                name,
+                body.get("credential"),
+            )
+        except PasskeyRefusedError as error:
+            self.finish({"status": "REFUSED", "message": str(error)})
+        else:
+            self.finish({"status": "OK"})
+
+
+class SignInOptionsHandler(PasskeyPart, APIHandler):
+    """POST /passkeys/sign-in/options: what the browser is to ask the device. Nothing is kept of it here."""
+
+    public = "people sign in here"
+    operations: ClassVar = {"POST": Operation("Begin to sign in with a passkey.", OPTIONS)}
+
+    async def post(self) -> None:
+        options = self.part.sign_in_options(self.own_origin, self.browser(is_new_ok=True))
+        self.finish({"status": "OK", "publicKey": options})
+
+
+class SignInHandler(PasskeyPart, APIHandler):
+    """POST /passkeys/sign-in: begin a session for whoever used a passkey.
+
+    The device has asked for a finger, a face or a PIN, so it stands for two factors.
+    """
+
+    public = "people sign in here"
+    operations: ClassVar = {
+        "POST": Operation(
+            "Sign in with a passkey.",
+            one_of(status("OK", redirectTo=TEXT), REFUSED),
+            body=record({"credential": ANYTHING}, additionalProperties=True),
+        )
+    }
+
+    async def post(self) -> None:
+        try:
+            user_id = await self.part.sign_in(
+                self.own_origin, self.browser(), self.json_body().get("credential")
+            )
+            session = await self.begin_session(user_id, method=self.transfer.method_for_new_session())
+        except PasskeyRefusedError as error:
+            self.finish({"status": "REFUSED", "message": str(error)})
+            return
+        except WrongCredentialsError:
+            self.finish({"status": "REFUSED", "message": "This account is not open at the moment."})
+            return
+        for extra in self.app.extras:
+            await extra.both_factors_given(session, "webauthn")
+        self.finish({"status": "OK", "redirectTo": self.redirect_back()})
