@@ -241,7 +241,7 @@ class PostgresDatabase:
     IntegrityError: type[Exception] = psycopg.IntegrityError
 
     def __init__(self, url: str) -> None:
-        self._parameters, self._never_listens = _read_address(url)
+        self._parameters, self._never_listens = read_address(url)
         self.place = f"the PostgreSQL database {self._parameters.get('dbname', '')}".rstrip()
         self.feed_mode: Literal["listen", "poll"] = "poll"
         self._lanes: tuple[_Lane, _Lane] | None = None
@@ -494,7 +494,7 @@ def _translated(sql: str) -> tuple[bytes, list[str]]:
     return _TOKEN.sub(number, sql).encode(), names
 
 
-def _read_address(url: str) -> tuple[dict[str, Any], bool]:
+def read_address(url: str) -> tuple[dict[str, Any], bool]:
     """libpq's parameters, and whether to poll the feed. The error does not show the address's password."""
     address, _, query = url.partition("?")
     options = [option for option in query.split("&") if option]
