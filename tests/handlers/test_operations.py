@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
+from journal import EventName
 from metrics import LATENCIES_S, EachRequest
 from tests.handlers.test_live import Site, run, site
+from tests.serving import ROOT
 
 
 async def get(here: Site, path: str, **headers: str) -> HTTPResponse:
@@ -128,3 +132,25 @@ def test_the_times_of_requests_are_written_as_the_official_histogram_writes_them
         return [line for line in lines if "request_seconds" in line and "_created" not in line]
 
     assert samples(ours) == samples(official)
+
+
+OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+
+
+def test_every_metric_is_explained_and_nothing_else(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            text = (await get(here, "/metrics")).body.decode()
+            shown = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
+            shown = {name for name in shown if not name.endswith("_created")}
+            assert set(re.findall(r"^\| `(stormcellar_\w+)` \|", OPERATIONS, re.MULTILINE)) == shown
+
+    run(story)
+
+
+def test_every_event_of_the_audit_log_is_explained() -> None:
+    table = OPERATIONS.split("## Audit log")[1].split("## Traces")[0]
+    cells = re.findall(r"^\| (`.*?) \| ", table, re.MULTILINE)
+    assert sorted(name for cell in cells for name in re.findall("`(.*?)`", cell)) == sorted(
+        get_args(EventName)
+    )
