@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
@@ -20,7 +22,7 @@ from logs import JsonFormatter, TextFormatter
 from server import Application
 from sessions.events import session_hash
 from tests.client import NAVIGATION, PASSWORD, SDK, Client
-from tests.handlers.parts import LIFETIME_S
+from tests.handlers.parts import LIFETIME_S, with_settings
 from tests.support import FakeClock
 
 EMAIL = "ann.of.the.log@example.com"
@@ -207,6 +209,24 @@ async def test_the_audit_log_of_a_walk_is_exact_and_no_line_of_the_log_names_a_s
     assert logged == [(one.name, one.request_id) for one in served]
     thefts = [line for line in written.json if line["level"] == "ERROR" and "theft" in line["message"]]
     assert [line["session"] for line in thefts] == [session_hash(kept[1].session_handle)]
+
+
+@pytest.mark.gen_test
+async def test_what_happened_is_in_the_database_when_the_server_has_stopped(
+    client: Client, app: Application
+) -> None:
+    await client.sign_up()
+    await app.stop()
+    with contextlib.closing(sqlite3.connect(app.options.database_path)) as connection:
+        names = connection.execute("SELECT name FROM audit_events ORDER BY event_id").fetchall()
+    assert names == [("signed up",), ("signed in",)]
+
+
+@with_settings(audit_retention_s=0)
+@pytest.mark.gen_test
+async def test_switched_off_the_audit_log_keeps_nothing(client: Client, app: Application) -> None:
+    await client.sign_up()
+    assert await app.audit.events() == []
 
 
 @pytest.mark.gen_test

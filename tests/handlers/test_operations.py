@@ -77,6 +77,8 @@ def test_metrics_count_requests_outcomes_and_refreshes_by_the_row_of_their_table
             assert 'stormcellar_get_session_total{outcome="UnauthorisedError"} 1.0' in text
             assert 'stormcellar_session_events_total{event="rotated"} 1.0' in text
             assert 'stormcellar_session_events_total{event="repeated"} 1.0' in text
+            assert 'stormcellar_session_events_total{event="created"} 1.0' in text
+            assert 'stormcellar_account_events_total{event="signed in"} 1.0' in text
             assert 'stormcellar_request_seconds_count{handler="DashboardHandler",status="200"} 1.0' in text
             assert session.handle not in text
 
