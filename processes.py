@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from http_server import make_http_server
 from settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stormcellar.processes")
 
-MAX_BODY_BYTES = 10 * 1024 * 1024
-BODY_TIMEOUT_S = 30
-IDLE_TIMEOUT_S = 75
 LINGER_S = 3.0  # for clients that keep a connection open without asking anything
 WORKER_START_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -63,12 +61,7 @@ async def serve(application: Application, announce: Callable[[int], None]) -> No
         outlive_nobody(int(os.environ[LIFELINE_VARIABLE]), stop)
     await application.start()
     sockets = inherited_sockets() or listen(options)
-    server = HTTPServer(
-        application,
-        max_body_size=MAX_BODY_BYTES,
-        body_timeout=BODY_TIMEOUT_S,
-        idle_connection_timeout=IDLE_TIMEOUT_S,
-    )
+    server = make_http_server(application)
     server.add_sockets(sockets)
     if READY_VARIABLE in os.environ:
         os.write(int(os.environ[READY_VARIABLE]), b"ready")

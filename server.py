@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import json
 import logging
 import os
@@ -27,7 +28,7 @@ from tornado.web import RequestHandler
 import logs
 import processes
 import settings as configuration
-from accounts import ARGON2ID, Argon2Parameters, Mailer, PasswordHasher, Users
+from accounts import ARGON2ID, Argon2Parameters, Limits, Mailer, PasswordHasher, Users
 from audit import AuditLog
 from extras import Extra, installed, keep_house
 from handlers.access_log import log_request
@@ -35,12 +36,14 @@ from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
 from handlers.base import BaseHandler
 from handlers.headers import StandingHeaders, default_headers
+from handlers.known_clients import KnownClients
 from handlers.live import LiveConnections
 from handlers.mails import Mails, make_mailer
 from handlers.openapi import Undescribed, description
 from handlers.pages import NotFoundHandler
 from handlers.proxies import Proxies
 from handlers.routes import AccessUnsaid, check_access, describe, plain_routes, routes
+from handlers.too_large import admitted
 from handlers.transfer import CookieJar
 from journal import Journal
 from sessions import (
@@ -177,6 +180,16 @@ class Application(TornadoApplication):
             password_reset_lifetime_s=options.password_reset_lifetime_s,
         )
         self.audit = AuditLog(self.database, clock, retention_s=options.audit_retention_s)
+        key = hmac.digest(configuration.load_or_create_secret(options), b"rate limits", "sha256")
+        self.limits = Limits(self.database, clock=clock, key=key, enabled=options.rate_limits)
+        self.limits.on_throttled = lambda error: self.journal.record("throttled", detail=error.limit)
+        self.known_clients = KnownClients(
+            key,
+            clock,
+            secure=options.cookie_secure,
+            same_site=options.cookie_same_site,
+            prefixed=options.cookie_prefix,
+        )
         self.account_claims = AccountClaims(self.accounts, options)
         self.extras = [part(self) for part in installed()]
         self.sessions = Sessions(
@@ -213,6 +226,13 @@ class Application(TornadoApplication):
         if route is None:
             return super().find_handler(request, **more)
         return self.get_handler_delegate(request, route.handler_class, route.kwargs)
+
+    def get_handler_delegate(
+        self, request: HTTPServerRequest, target_class: type[RequestHandler], *more: Any, **named: Any
+    ) -> Any:
+        """Every request comes by here before its body is read; a body that is too large is refused."""
+        target_class = admitted(request, target_class, self.options.max_body_bytes)
+        return super().get_handler_delegate(request, target_class, *more, **named)
 
     def add_handlers(self, host_pattern: str, host_handlers: Any) -> None:
         self._plain_routes = {}  # what is added comes first, whatever its pattern
@@ -269,10 +289,12 @@ class Application(TornadoApplication):
                     await self.database.open()
                     await self.sessions.start()
                     await self.accounts.open()
+                    await self.limits.open()
                     await self.audit.open()
                     for extra in self.extras:
                         await extra.open()
                     self._tasks.append(asyncio.ensure_future(self.accounts.keep_house()))
+                    self._tasks.append(asyncio.ensure_future(self.limits.keep_house()))
                     self._tasks.append(asyncio.ensure_future(keep_house(self.extras)))
                 self.live.start()
                 if self.metrics is not None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from accounts import FieldErrors, User, WrongCredentialsError
+from accounts import FieldErrors, ThrottledError, User, WrongCredentialsError
+from handlers import limits
 from handlers.base import BaseHandler
 
 CHECK_COOKIES = "checkCookies"
@@ -29,11 +30,15 @@ class CredentialsHandler(BaseHandler):
         try:
             user = await self.find_user(email, password)
             await self.begin_session(user.user_id, method="cookie", password_version=user.password_version)
+            limits.remember_client(self, user.email)
         except FieldErrors as error:
             self._show(error.errors, email)
         except WrongCredentialsError as error:
             self.app.journal.record("sign-in failed", user_id=error.user_id)
             self._show({"": f"{error}."}, email)
+        except ThrottledError as error:
+            self.set_header("Retry-After", str(error.retry_after_s))
+            self._show({"": str(error)}, email, status=429)
         else:
             self._leave()
 
@@ -49,9 +54,9 @@ class CredentialsHandler(BaseHandler):
     async def find_user(self, email: str, password: str) -> User:
         raise NotImplementedError
 
-    def _show(self, errors: dict[str, str], email: str) -> None:
+    def _show(self, errors: dict[str, str], email: str, status: int = 422) -> None:
         if errors:
-            self.set_status(422)
+            self.set_status(status)
         self.render(self.template, errors=errors, email=email, redirect_back=self.redirect_back())
 
 
@@ -67,7 +72,7 @@ class LoginHandler(CredentialsHandler):
         await super().get()
 
     async def find_user(self, email: str, password: str) -> User:
-        return await self.app.accounts.sign_in(email, password)
+        return await limits.sign_in(self, email, password)
 
 
 class SignUpHandler(CredentialsHandler):
@@ -77,7 +82,7 @@ class SignUpHandler(CredentialsHandler):
     template = "account/signup.html"
 
     async def find_user(self, email: str, password: str) -> User:
-        user = await self.app.accounts.sign_up(email, password)
+        user = await limits.sign_up(self, email, password)
         self.app.journal.record("signed up", user_id=user.user_id)
         if self.app.options.email_verification != "off":
             self.app.mails.post_link(await self.app.accounts.create_email_verification(user.user_id))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import urlencode
 
 from tornado.web import HTTPError
 
-from accounts import FIELD_MISSING, FieldErrors, User, WrongCredentialsError
+from accounts import FIELD_MISSING, FieldErrors, ThrottledError, User, WrongCredentialsError
+from handlers import limits
 from handlers.account import CHECK_COOKIES, CLEAR_SPECULATION
 from handlers.base import BaseHandler, ProtectedAPIHandler
 from handlers.caller import is_speculative
@@ -33,6 +34,7 @@ class APIHandler(BaseHandler):
     """A JSON endpoint for everybody. It looks at a session only where it says so."""
 
     speaks_json = True
+    max_body_bytes: ClassVar[int | None] = MAX_JSON_BYTES  # parsing more would keep everybody else waiting
 
     async def get_session(self) -> Session | None:
         return None
@@ -43,8 +45,6 @@ class APIHandler(BaseHandler):
         Raises:
             BadRequest: it is none.
         """
-        if len(self.request.body) > MAX_JSON_BYTES:
-            raise HTTPError(413)  # parsing it would keep everybody else waiting
         try:
             body = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):
@@ -52,6 +52,12 @@ class APIHandler(BaseHandler):
         if not isinstance(body, dict):
             raise BadRequest("The body must be a JSON object")
         return cast(dict[str, Any], body)
+
+    def answer_throttled(self, error: ThrottledError) -> None:
+        """The body is what clients show that look at it whatever the status."""
+        self.set_status(429)
+        self.set_header("Retry-After", str(error.retry_after_s))
+        self.finish({"status": "GENERAL_ERROR", "message": str(error)})
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
@@ -81,6 +87,7 @@ class CredentialsAPIHandler(APIHandler):
                 method=self.transfer.method_for_new_session(),
                 password_version=user.password_version,
             )
+            limits.remember_client(self, user.email)
         except FieldErrors as error:
             self.finish(field_error(error))
         except WrongCredentialsError as error:
@@ -99,7 +106,7 @@ class SignUpAPIHandler(CredentialsAPIHandler):
     public = "people sign up here"
 
     async def find_user(self, email: str, password: str) -> User:
-        user = await self.app.accounts.sign_up(email, password)
+        user = await limits.sign_up(self, email, password)
         self.app.journal.record("signed up", user_id=user.user_id)
         return user
 
@@ -110,7 +117,7 @@ class SignInAPIHandler(CredentialsAPIHandler):
     public = "people sign in here"
 
     async def find_user(self, email: str, password: str) -> User:
-        return await self.app.accounts.sign_in(email, password)
+        return await limits.sign_in(self, email, password)
 
 
 class SignOutAPIHandler(ProtectedAPIHandler):
@@ -187,6 +194,7 @@ class RefreshReturnHandler(RefreshHandler):
 
     public = "takes a refresh token instead of a session"
     speaks_json = False
+    max_body_bytes = None  # forms pass by here
 
     async def get(self) -> None:
         await self.go_round()

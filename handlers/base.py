@@ -28,7 +28,7 @@ from urllib.parse import urlencode
 
 from tornado.web import HTTPError, RequestHandler
 
-from accounts import TooBusyError, WrongCredentialsError
+from accounts import ThrottledError, TooBusyError, WrongCredentialsError
 from handlers.access_log import log_failure, printable
 from handlers.addresses import with_return
 from handlers.caller import (
@@ -70,6 +70,7 @@ MESSAGES = {
     404: "There is no page at this address.",
     405: "This address does not take this kind of request.",
     413: "That is more than this address takes.",
+    429: "There were too many requests. Please try again later.",
     503: "The server is too busy or being looked after. Please try again in a moment.",
 }
 MOST_TO_REPEAT = 256 * 1024  # bytes of a form
@@ -94,6 +95,9 @@ class BaseHandler(RequestHandler):
 
     form_page: ClassVar[str] = ""
     """Where the form is that is sent here, if not at the same address."""
+
+    max_body_bytes: ClassVar[int | None] = None
+    """The largest body that is taken; None: as the settings say."""
 
     session_required: ClassVar[bool] = False
 
@@ -384,6 +388,8 @@ class BaseHandler(RequestHandler):
             self.answer_session_error(error)
         elif isinstance(error, TooBusyError):
             self.answer_later(error.retry_after_s)
+        elif isinstance(error, ThrottledError):
+            self.answer_throttled(error)
         elif status_code == 401:  # clients would take it for an expired token, and refresh for ever
             log.error("%s answered 401; that is the session's alone, so it became 403", self.request.path)
             self.write_failure(403)
@@ -507,10 +513,15 @@ class BaseHandler(RequestHandler):
         self.set_header("Retry-After", str(retry_after_s))
         self.write_failure(503)
 
-    def write_failure(self, status: int) -> None:
+    def answer_throttled(self, error: ThrottledError) -> None:
+        """429 (RFC 6585, section 4). SuperTokens' clients show a general message for any such status."""
+        self.set_header("Retry-After", str(error.retry_after_s))
+        self.write_failure(429, str(error))
+
+    def write_failure(self, status: int, message: str = "") -> None:
         """The page, or the JSON, of an error that has nothing to do with the session."""
         self.set_status(status)
-        message = MESSAGES.get(status, OUR_FAULT)
+        message = message or MESSAGES.get(status, OUR_FAULT)
         self.set_header("X-Request-Id", self.request_id)
         if status == 405:
             self.set_header("Allow", self._methods())  # RFC 9110, section 15.5.6
@@ -524,7 +535,7 @@ class BaseHandler(RequestHandler):
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         current_request.set(self)  # it may have failed before prepare()
-        if isinstance(value, StoreUnavailableError | TooBusyError):
+        if isinstance(value, StoreUnavailableError | TooBusyError | ThrottledError):
             log.warning("%s %s: %s", self.request.method, printable(self.request.path), value)
         elif isinstance(value, SessionError):
             path = printable(self.request.path)

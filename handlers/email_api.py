@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from accounts import FieldErrors, InvalidTokenError, UnknownUserError
+from handlers import limits
 from handlers.auth_api import APIHandler, BadRequest, field_error, required_fields
 from handlers.base import BaseHandler
 from handlers.new_password import reset_password
@@ -24,6 +25,7 @@ class EmailExistsHandler(APIHandler):
         email = self.get_query_argument("email", None)
         if email is None:
             raise BadRequest("Please provide the email as a GET param")
+        await limits.look_up(self)
         self.finish({"status": "OK", "exists": await self.app.accounts.get_by_email(email) is not None})
 
 
@@ -38,6 +40,7 @@ class PasswordResetTokenHandler(APIHandler):
     async def post(self) -> None:
         try:
             fields = required_fields(self.json_body(), ("email",))
+            await limits.reset_mail(self, fields["email"])
             token = await self.app.accounts.create_password_reset(fields["email"])
         except FieldErrors as error:
             self.finish(field_error(error))
@@ -93,6 +96,7 @@ class EmailVerificationTokenHandler(EmailVerificationAPIHandler):
 
     async def post(self) -> None:
         session = self.required_session()
+        await limits.verification_mail(self, session.user_id)
         try:
             token = await self.app.accounts.create_email_verification(session.user_id)
         except UnknownUserError:

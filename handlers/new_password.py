@@ -26,5 +26,6 @@ async def reset_password(app: Application, token: str, password: str) -> User:
     await app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
     user = await app.accounts.reset_password(token, password)
     app.journal.record("password reset", user_id=user.user_id)
+    await app.limits.forgive(user.email, user.user_id)
     await app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
     return user

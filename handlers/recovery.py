@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from accounts import FieldErrors, InvalidTokenError, UnknownUserError
+from accounts import FieldErrors, InvalidTokenError, ThrottledError, UnknownUserError
+from handlers import limits
 from handlers.base import BaseHandler, ProtectedHandler
 from handlers.new_password import reset_password
 from sessions import UnauthorisedError
@@ -25,10 +26,15 @@ class ForgotPasswordHandler(BaseHandler):
     async def post(self) -> None:
         email = self.get_body_argument("email", "")
         try:
+            await limits.reset_mail(self, email)
             token = await self.app.accounts.create_password_reset(email)
         except FieldErrors as error:
             self.set_status(422)
             self.render("account/forgot_password.html", errors=error.errors, email=email)
+        except ThrottledError as error:
+            self.set_status(429)
+            self.set_header("Retry-After", str(error.retry_after_s))
+            self.render("account/forgot_password.html", errors={"": str(error)}, email=email)
         else:
             self.render("account/forgot_password_sent.html", email=email)
             self.app.mails.post_link(token)
@@ -132,6 +138,7 @@ class VerificationMailHandler(ProtectedHandler):
         return []  # it is for those whose address is not confirmed
 
     async def post(self) -> None:
+        await limits.verification_mail(self, self.session.user_id)
         try:
             token = await self.app.accounts.create_email_verification(self.session.user_id)
         except UnknownUserError:

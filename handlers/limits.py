@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What handlers do about guessing and flooding: each function stands around, or before, what it limits.
+
+All of them raise ThrottledError, which `BaseHandler.write_error` answers with 429, Retry-After and a
+sentence. docs/limits.md has the figures, accounts/limits.py the rules.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from accounts import EmailError, User, normalise_email
+from handlers.proxies import client_network
+
+if TYPE_CHECKING:
+    from handlers.base import BaseHandler
+
+
+async def sign_in(handler: BaseHandler, email: str, password: str) -> User:
+    """The user to whom these belong.
+
+    Raises:
+        FieldErrors, WrongCredentialsError, TooBusyError: as `Users.sign_in`.
+        ThrottledError: too many failures, by the account or by the client.
+    """
+    async with handler.app.limits.signing_in(email, _client(handler), _known_client(handler, email)):
+        return await handler.app.accounts.sign_in(email, password)
+
+
+async def sign_up(handler: BaseHandler, email: str, password: str) -> User:
+    """A new account.
+
+    Raises:
+        FieldErrors, TooBusyError: as `Users.sign_up`.
+        ThrottledError: too many accounts were made, or addresses tried, by this client.
+    """
+    async with handler.app.limits.signing_up(_client(handler)):
+        return await handler.app.accounts.sign_up(email, password)
+
+
+async def look_up(handler: BaseHandler) -> None:
+    """Somebody asks whether an address is taken."""
+    await handler.app.limits.look_up(_client(handler))
+
+
+async def reset_mail(handler: BaseHandler, email: str) -> None:
+    """Somebody asks for a link for a new password."""
+    await handler.app.limits.reset_mail(email, _client(handler))
+
+
+async def verification_mail(handler: BaseHandler, user_id: str) -> None:
+    """Somebody who is signed in asks for a link to confirm an address."""
+    await handler.app.limits.verification_mail(user_id, _client(handler))
+
+
+def remember_client(handler: BaseHandler, address: str) -> None:
+    """Somebody has signed in with this address (in its normal form): the browser is known from now on.
+
+    Clients that take their tokens in headers keep no cookies.
+    """
+    in_header = handler.speaks_json and handler.transfer.method_for_new_session() == "header"
+    if in_header or not handler.app.options.rate_limits:
+        return
+    known = handler.app.known_clients
+    value = known.after_sign_in(handler.transfer.cookie(known.name), address)
+    if value is not None:
+        handler.set_cookie(
+            known.name,
+            value,
+            expires=known.expires_at,
+            httponly=True,
+            secure=known.secure,
+            samesite=known.same_site,
+        )
+
+
+def _client(handler: BaseHandler) -> str:
+    return client_network(handler.request.remote_ip or "")
+
+
+def _known_client(handler: BaseHandler, email: str) -> str | None:
+    known = handler.app.known_clients
+    try:
+        return known.id_for(handler.transfer.cookie(known.name), normalise_email(email))
+    except EmailError:
+        return None
