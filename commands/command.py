@@ -13,7 +13,10 @@ from typing import Any
 import settings as configuration
 from accounts import NoMailer, User
 from commands.output import CommandError
-from server import Application, make_app
+from server import Application, make_app, session_config
+from sessions import SystemClock
+from sessions.keys import KeyRing
+from sessions.store.session_store import SessionStore
 from settings import Settings
 
 
@@ -102,6 +105,18 @@ async def open_site(options: Settings) -> AsyncIterator[Application]:
         yield application
     finally:
         await application.stop()
+
+
+def key_ring(store: SessionStore, options: Settings) -> KeyRing:
+    """The signing keys in a store, to be read with the secret of these settings."""
+    config = session_config(options)
+    return KeyRing(
+        store,
+        config.secret,
+        SystemClock(),
+        rotation_s=config.signing_key_rotation_s,
+        token_lifetime_s=config.access_token_lifetime_s,
+    )
 
 
 async def find_user(application: Application, name: str) -> User:

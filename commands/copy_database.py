@@ -23,11 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import settings as configuration
-from commands.command import JSON, Argument, Call, Command, open_site
+from commands.command import JSON, Argument, Call, Command, key_ring, open_site
 from commands.output import CommandError, Progress, print_json
-from server import session_config
-from sessions import StoreUnavailableError, SystemClock
-from sessions.keys import KeyRing
+from sessions import StoreUnavailableError
 from sessions.store.session_store import SessionStore, StoredKey
 from settings import Settings
 
@@ -90,16 +88,8 @@ async def _check_secret(source: Source, options: Settings) -> None:
 
     Refresh tokens depend on the secret as well, so with another one everybody would be signed out.
     """
-    config = session_config(options)
-    ring = KeyRing(
-        _KeysOf(source),
-        config.secret,
-        SystemClock(),
-        rotation_s=config.signing_key_rotation_s,
-        token_lifetime_s=config.access_token_lifetime_s,
-    )
     try:
-        await ring.load()
+        await key_ring(_KeysOf(source), options).load()
     except StoreUnavailableError as error:
         raise CommandError(f"The secret of these settings is not the source's: {error}") from error
 

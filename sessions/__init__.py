@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The session engine: knows tokens, time and a store; knows nothing of HTTP frameworks."""
+"""The session engine: knows tokens, time and a store; knows nothing of HTTP frameworks.
+
+A clone takes a newer engine by replacing this folder; docs/updating.md says how.
+"""
 
 from sessions.claims import (
     BooleanClaim,
@@ -26,6 +29,8 @@ from sessions.errors import (
 from sessions.remote import RemoteConfig, RemoteSessions, VerifyOnlyError
 from sessions.session import Session, SessionInformation, Tokens
 from sessions.verifier import ClaimsOverride
+
+__version__ = "0.1.0"
 
 __all__ = [
     "BooleanClaim",
