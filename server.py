@@ -60,6 +60,7 @@ from sessions import (
     SystemClock,
     UserRoleClaim,
 )
+from sessions.events import SessionEvent
 from sessions.store import Connection, Database
 from sessions.store.sqlite import SqliteDatabase
 from settings import Settings, SettingsError
@@ -120,7 +121,7 @@ class Application(TornadoApplication):
             )
         self.live = LiveConnections(self.sessions)
         self.journal = Journal(clock, audit=None if options.verify_only else self.audit)
-        self.sessions.on_event = self.journal.session_event
+        self.sessions.on_event = self._hear_session
         self.metrics = self.journal.metrics = self._metrics()
         self.draining = False
         self.requests_under_way = 0
@@ -237,6 +238,11 @@ class Application(TornadoApplication):
     def add_handlers(self, host_pattern: str, host_handlers: Any) -> None:
         self._plain_routes = {}  # what is added comes first, whatever its pattern
         super().add_handlers(host_pattern, host_handlers)
+
+    def _hear_session(self, event: SessionEvent) -> None:
+        self.journal.session_event(event)
+        if event.name in ("created", "revoked"):
+            self.live.tell_sessions_changed(event.user_id)
 
     async def role_validators(self, roles: Sequence[str], session: Session) -> list[ClaimValidator]:
         """Rules that a session's user has each of these roles."""

@@ -260,6 +260,16 @@ class Users:
         rows = await self._database.read(lambda connection: connection.execute(sql, parameters).fetchall())
         return [_user(row) for row in rows]
 
+    def check_new_password(self, user: User, password: str) -> None:
+        """Whether a user may choose this password.
+
+        Raises:
+            FieldErrors: not this one.
+        """
+        refusal = self._refuse_password(password, user.email)
+        if refusal:
+            raise FieldErrors({"password": refusal})
+
     async def set_password(self, user_id: str, password: str, *, version: int | None = None) -> None:
         """Give a user another password. Ending the sessions that the old one began is the caller's part.
 
@@ -275,9 +285,7 @@ class Users:
         user = await self.get(user_id)
         if user is None:
             raise UnknownUserError
-        refusal = self._refuse_password(password, user.email)
-        if refusal:
-            raise FieldErrors({"password": refusal})
+        self.check_new_password(user, password)
         changed = await self._execute(
             "UPDATE users SET password_hash = :password_hash, password_version = password_version + 1"
             " WHERE user_id = :user_id AND (:any_version OR password_version = :version)",

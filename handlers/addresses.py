@@ -18,6 +18,8 @@ class Addresses:
         renew: renews the session without script, and goes to `redirectBack`.
         sign_in, sign_out: pages; they too take `redirectBack`.
         sign_up: "" if it is not known where that is.
+        account: the page of one's own account; "" if it is not known where that is.
+        session_alive: tells whether the session has ended elsewhere; "" if nothing on this site knows that.
         api_origin: the API server's origin if it is another one, else "".
         other_pages: the origins to which a form that is sent here may lead.
         scripts_keep_cookies: whether scripts must keep the readable cookies up to date, because the API
@@ -29,6 +31,8 @@ class Addresses:
     sign_in: str
     sign_out: str
     sign_up: str
+    account: str = ""
+    session_alive: str = ""
     api_origin: str = ""
     other_pages: tuple[str, ...] = ()
     scripts_keep_cookies: bool = False
@@ -40,7 +44,16 @@ class Addresses:
         website = (options.website_domain,) if options.website_domain else ()
         if not options.verify_only:
             sign_in = options.sign_in_url or "/login"
-            return cls(base, renew, sign_in, "/signout", "/signup", other_pages=website)
+            return cls(
+                base,
+                renew,
+                sign_in,
+                "/signout",
+                "/signup",
+                account="/account",
+                session_alive="/session-alive",
+                other_pages=website,
+            )
         elsewhere = options.api_domain if options.api_domain != options.public_url else ""
         return cls(
             session_api=elsewhere + base,

@@ -24,7 +24,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
@@ -46,6 +46,7 @@ REASONS = {
 }
 CHECK_INTERVAL_S = 1.0
 CHECK_AGAIN_S = 5.0
+NEWS_DELAY_S = 0.05
 RENEW_AHEAD = 0.2  # of an access token's lifetime, but at most
 RENEW_AHEAD_MAX_S = 60.0
 
@@ -63,6 +64,7 @@ class LiveConnections:
         self._by_user: dict[str, set[LiveHandler]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self._news_of: set[str] = set()
         sessions.feed.listen(self._hear)
 
     def __iter__(self) -> Iterator[LiveHandler]:
@@ -109,6 +111,23 @@ class LiveConnections:
         """Send a text to every connection of a session, on every server."""
         await self._sessions.publish(f"session {session_handle}", message)
 
+    def tell_sessions_changed(self, user_id: str) -> None:
+        """Let a user's open pages, on every server, know that a session of theirs began or ended.
+
+        Several changes at once are one piece of news, and nobody waits for it.
+        """
+        if user_id not in self._news_of:
+            self._news_of.add(user_id)
+            self._spawn(self._tell_sessions_changed(user_id))
+
+    async def _tell_sessions_changed(self, user_id: str) -> None:
+        try:
+            await asyncio.sleep(NEWS_DELAY_S)
+            self._news_of.discard(user_id)  # what happens from now on is news of its own
+            await self._sessions.publish(f"sessions {user_id}", json.dumps({"sessions": "changed"}))
+        except StoreUnavailableError:
+            log.info("open pages were not told that sessions changed: the store is out of reach")
+
     async def send_to_user(self, user_id: str, message: str) -> None:
         """Send a text to every connection of all of a user's sessions, on every server."""
         await self._sessions.publish(f"user {user_id}", message)
@@ -124,6 +143,8 @@ class LiveConnections:
         elif entry.kind == "message":
             kind, _, key = entry.handle.partition(" ")
             group = (self._by_handle if kind == "session" else self._by_user).get(key, ())
+            if kind == "sessions":
+                group = {connection for connection in group if connection.hears_of_sessions}
             self._for_each(group, lambda connection: connection.send(entry.reason))
 
     async def _check_claims(self, connection: LiveHandler) -> None:
@@ -184,6 +205,9 @@ class LiveHandler(ProtectedHandler):
     """What WebSockets and event streams share. Before they open, they refuse with a plain 401 or 403."""
 
     speaks_json = True
+    hears_of_sessions: ClassVar[bool] = False
+    """Whether it is sent `{"sessions": "changed"}` when one of the user's sessions begins or ends."""
+
     deadline: float
     reminder_at: float
     reminded: bool
@@ -304,4 +328,7 @@ class ProtectedEventStreamHandler(LiveHandler):
 
 
 class SessionSocketHandler(ProtectedWebSocketHandler):
-    """/ws/session: a page's line to its own session: it hears at once when the session is over."""
+    """/ws/session: a page's line to its own session: it hears at once when the session is over, and when
+    others of the same user begin or end."""
+
+    hears_of_sessions = True

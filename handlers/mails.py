@@ -21,7 +21,11 @@ from settings import Settings
 
 log = logging.getLogger("stormcellar.mail")
 
-PATHS = {"reset_password": "/reset-password", "verify_email": "/verify-email"}
+PATHS = {
+    "reset_password": "/reset-password",
+    "verify_email": "/verify-email",
+    "change_email": "/account/email/confirm",
+}
 AT_ONCE = 4  # connections to the mail server
 MOST_WAITING = 1000
 LAST_MAILS_TIMEOUT_S = 10

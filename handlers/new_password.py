@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A new password for a mailed link, in an order that a power cut or a store out of reach cannot harm."""
+"""A new password, in an order that a power cut or a store out of reach cannot harm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from accounts import User
 
 if TYPE_CHECKING:
+    from handlers.base import BaseHandler
     from server import Application
 
 
@@ -29,3 +30,25 @@ async def reset_password(app: Application, token: str, password: str) -> User:
     await app.limits.forgive(user.email, user.user_id)
     await app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
     return user
+
+
+async def change_password(handler: BaseHandler, user: User, password: str) -> None:
+    """Another password for the user who is signed in here, and whose present one was just checked.
+
+    All other sessions end, before the change and once more after it, for the reasons above. This one is
+    replaced by a new one (OWASP ASVS 5.0, 7.2.4), so that copies of its tokens end as well.
+
+    Raises:
+        FieldErrors, TooBusyError: as `Users.set_password`; the old password still holds.
+        WrongCredentialsError: somebody else changed it meanwhile.
+    """
+    app, session = handler.app, handler.session
+    here = session.handle if session else None
+    app.accounts.check_new_password(user, password)
+    await app.sessions.revoke_all_sessions_for_user(user.user_id, keep=here, reason="new password")
+    await app.accounts.set_password(user.user_id, password, version=user.password_version)
+    app.journal.record("password changed", user_id=user.user_id)
+    fresh = await handler.begin_session(
+        user.user_id, method=handler.arrived_by, password_version=user.password_version + 1
+    )
+    await app.sessions.revoke_all_sessions_for_user(user.user_id, keep=fresh.handle, reason="new password")

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from tornado.routing import URLSpec
 from tornado.web import RequestHandler
 
-from handlers import auth_api, email_api, live, operations
+from handlers import auth_api, devices, email_api, live, operations
 from handlers.base import ProtectedHandler
 from settings import Settings
 
@@ -204,6 +204,12 @@ OPERATIONS: dict[type[RequestHandler], dict[str, Operation]] = {
             body=record({"token": TEXT}, additionalProperties=True),
             session="optional",
         ),
+    },
+    devices.SessionAliveHandler: {
+        "GET": Operation(
+            "Whether this browser's session is still there; null without one.",
+            record({"alive": {"type": ["boolean", "null"]}}),
+        )
     },
     operations.HealthHandler: {"GET": Operation("Is it alive?", record({"status": {"const": "alive"}}))},
     operations.ReadyHandler: {

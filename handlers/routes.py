@@ -15,7 +15,20 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import PathMatches, URLSpec
 
 from extras import installed
-from handlers import account, auth_api, dev_mail, email_api, live, openapi, operations, pages, recovery
+from handlers import (
+    account,
+    admin,
+    auth_api,
+    dev_mail,
+    devices,
+    email_api,
+    live,
+    openapi,
+    operations,
+    own_account,
+    pages,
+    recovery,
+)
 from handlers.base import BaseHandler, ProtectedHandler
 from handlers.caller import comes_from_client
 from sessions.engine import DEFAULT_TENANT
@@ -35,6 +48,9 @@ def routes(settings: Settings) -> list[URLSpec]:
         URLSpec(r"/forgot-password", recovery.ForgotPasswordHandler, name="forgot_password"),
         URLSpec(r"/reset-password", recovery.ResetPasswordHandler, name="reset_password"),
         URLSpec(r"/verify-email", recovery.VerifyEmailHandler, name="verify_email"),
+        URLSpec(r"/account/email/confirm", own_account.ConfirmNewEmailHandler),
+        URLSpec(r"/account/deleted", own_account.AccountDeletedHandler),
+        URLSpec(r"/session-alive", devices.SessionAliveHandler),
         URLSpec(r"/refresh-session", pages.RefreshPageHandler, name="refresh_session"),
         URLSpec(r"/refresh-session/stopped", pages.RefreshStoppedHandler),
         URLSpec(r"/static/(.*)", pages.StaticHandler, {"path": STATIC}, name="static"),
@@ -57,7 +73,16 @@ def routes(settings: Settings) -> list[URLSpec]:
         *with_tenant(base, r"/\.well-known/openid-configuration/?", auth_api.DiscoveryHandler),
         # For people who are signed in: yours go here
         URLSpec(r"/dashboard", pages.DashboardHandler, name="dashboard"),
+        URLSpec(r"/account", own_account.AccountHandler, name="account"),
+        URLSpec(r"/account/sessions", devices.SessionsHandler, name="account_sessions"),
+        URLSpec(r"/account/password", own_account.NewPasswordHandler),
+        URLSpec(r"/account/email", own_account.NewEmailHandler),
+        URLSpec(r"/account/delete", own_account.DeleteAccountHandler),
+        URLSpec(r"/confirm-password", own_account.ConfirmPasswordHandler, name="confirm_password"),
         URLSpec(r"/verify-email/send", recovery.VerificationMailHandler),
+        # For administrators
+        URLSpec(r"/admin/users", admin.UsersHandler, name="admin_users"),
+        URLSpec(r"/admin/users/(?P<user_id>[\w-]{1,64})", admin.UserHandler),
         # For scripts and apps of people who are signed in
         URLSpec(r"/ws/session", live.SessionSocketHandler, name="session_socket"),
         *with_tenant(base, r"/signout/?", auth_api.SignOutAPIHandler),
@@ -73,7 +98,8 @@ def routes(settings: Settings) -> list[URLSpec]:
             URLSpec(r"/dev/mail/([0-9]{1,9})(|/html)", dev_mail.MailHandler),
         ]
     if settings.verify_only:  # accounts and sessions are the API server's
-        modules = {part.__name__ for part in (account, auth_api, dev_mail, email_api, recovery)}
+        theirs = (account, admin, auth_api, dev_mail, devices, email_api, own_account, recovery)
+        modules = {part.__name__ for part in theirs}
         table = [route for route in table if route.handler_class.__module__ not in modules]
     else:
         table += [route for extra in installed() for route in extra.routes(settings)]

@@ -10,7 +10,10 @@
  * 4004 when the session may not do this any more. All other ends are accidents: a server that restarts, a network
  * that comes and goes.
  *
- * @typedef {"signed-out" | "forbidden"} Ending
+ * With `renews: false` the line keeps nobody signed in: it ends, as "not-renewed", when the access token does, unless
+ * something else on the page has renewed the session by then.
+ *
+ * @typedef {"signed-out" | "forbidden" | "not-renewed"} Ending
  */
 
 import { attemptRefreshingSession } from "./session.js";
@@ -24,11 +27,11 @@ const RENEW = '{"session": "renew"}';
 
 /**
  * @param {string} path a path of this site
- * @param {{onMessage?: (text: string) => void, onOpen?: () => void, onEnd?: (why: Ending) => void}} callbacks
+ * @param {{onMessage?: (text: string) => void, onOpen?: () => void, onEnd?: (why: Ending) => void, renews?: boolean}} options
  *   `onEnd` is called once, when the line will not come back by itself
  * @returns {{send: (text: string) => boolean, close: () => void}} `send` says whether the line was open
  */
-export function openLine(path, { onMessage, onOpen, onEnd } = {}) {
+export function openLine(path, { onMessage, onOpen, onEnd, renews = true } = {}) {
   const address = new URL(path, location.href);
   address.protocol = address.protocol.replace("http", "ws");
   let socket = null;
@@ -44,13 +47,18 @@ export function openLine(path, { onMessage, onOpen, onEnd } = {}) {
       pauseMs = FIRST_PAUSE_MS;
       onOpen?.();
     };
-    socket.onmessage = ({ data }) => (data === RENEW ? renew() : onMessage?.(data));
+    socket.onmessage = ({ data }) => {
+      if (data !== RENEW) onMessage?.(data);
+      else if (renews) renew();
+    };
     socket.onclose = ({ code }) => {
       if (isOver) return;
       if (code === SIGNED_OUT) end("signed-out");
       else if (code === FORBIDDEN) end("forbidden");
-      else if (code === NOT_RENEWED || !wasOpen) renewAndConnect();
-      else connectSoon();
+      else if (code === NOT_RENEWED && !renews) end("not-renewed");
+      else if (code === NOT_RENEWED || (!wasOpen && renews)) renewAndConnect();
+      else if (renews || pauseMs < LONGEST_PAUSE_MS) connectSoon();
+      else end("not-renewed"); // a page may not see why a handshake is refused again and again
     };
   }
 

@@ -9,12 +9,25 @@ import { keepSession } from "./behaviours/keep-session.js";
 import { localTime } from "./behaviours/local-time.js";
 import { revealPassword } from "./behaviours/reveal-password.js";
 import { sameVisitor } from "./behaviours/same-visitor.js";
+import { noticeSessionEnd } from "./behaviours/session-end.js";
+import { sessionLine } from "./behaviours/session-line.js";
 import { signOutByScript } from "./behaviours/sign-out.js";
 
-const behaviours = { "local-time": localTime, "reveal-password": revealPassword, "sign-out": signOutByScript };
+const behaviours = {
+  "local-time": localTime,
+  "reveal-password": revealPassword,
+  "session-line": sessionLine,
+  "sign-out": signOutByScript,
+};
 
-for (const element of document.querySelectorAll("[data-behaviour]")) {
-  behaviours[element.dataset.behaviour](element);
+/** @param {ParentNode} root */
+function start(root) {
+  for (const element of root.querySelectorAll("[data-behaviour]")) {
+    behaviours[element.dataset.behaviour](element, start);
+  }
 }
+
+start(document);
 sameVisitor();
+noticeSessionEnd();
 keepSession();

@@ -7,8 +7,10 @@ from typing import Any
 
 from tornado.template import Loader
 
-from accounts import Mail
+from accounts import EmailChange, Mail, User
 from handlers.addresses import Addresses, with_return
+from handlers.devices import Device
+from handlers.seen_from import SeenFrom
 from settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +30,17 @@ FIELD_ERRORS = {"email": "This is not an e-mail address", "password": "This pass
 MAIL = Mail(
     "ann@example.com", "Choose a new password", "Hello,\n\nhttp://localhost:8888/x?a=1&b=2\n", "<p>Hello"
 )
+
+USER = User("7f0a4c0e-3a5b-4f7e-9a53-0c6a8f2f1d11", "ann@example.com", 1000 * NOW_S)
+LONG_USER = User("u" * 36, "a.very.long.address." * 3 + "of@somebody.example.com", 1000 * NOW_S, locked=True)
+HERE = SeenFrom("203.0.113.7", "Firefox", "Linux")
+THERE = SeenFrom("2001:db8:1234:5678:9abc:def0:1234:5678", "Chrome", "Android")
+DEVICES = [
+    Device("1", is_this=True, first=HERE, last=HERE, began_at=NOW_S - 600, seen_at=NOW_S),
+    Device("2", is_this=False, first=THERE, last=SeenFrom(), began_at=NOW_S - 600, seen_at=NOW_S),
+]
+SESSIONS = {"session": SESSION, "path": "/account/sessions", "lifetime": "1 hour", "notice": ""}
+ADMIN = {"session": SESSION, "notice": "Done.", "roles": ["admin", "editor"]}
 
 # Each page of the kit in each of its states: a template, and what render() is given for it.
 PAGES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -55,6 +68,64 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
         "account/verify_email_needed.html",
         {"session": SESSION, "sent": True, "continue_at": BACK, "debug": True},
     ),
+    "account": (
+        "account/account.html",
+        {"session": SESSION, "user": USER, "other_sessions": 0, "notice": "", "path": "/account"},
+    ),
+    "account, with a notice": (
+        "account/account.html",
+        {"session": SESSION, "user": LONG_USER, "other_sessions": 2, "notice": "Your password is saved."},
+    ),
+    "confirm password": (
+        "account/confirm_password.html",
+        {"session": SESSION, "errors": {}, "unsent": False, "redirect_back": BACK},
+    ),
+    "confirm password, wrong": (
+        "account/confirm_password.html",
+        {"session": SESSION, "errors": FIELD_ERRORS, "unsent": True, "redirect_back": BACK},
+    ),
+    "change password": ("account/new_password.html", {"session": SESSION, "errors": {}}),
+    "change password, wrong": (
+        "account/new_password.html",
+        {"session": SESSION, "errors": {**FIELD_ERRORS, "current-password": "This is not your password"}},
+    ),
+    "change address": (
+        "account/new_email.html",
+        {"session": SESSION, "errors": {}, "email": "", "user": LONG_USER},
+    ),
+    "change address, refused": (
+        "account/new_email.html",
+        {"session": SESSION, "errors": FIELD_ERRORS, "email": "x", "user": USER},
+    ),
+    "change address, sent": ("account/new_email_sent.html", {"session": SESSION, "email": "new@example.com"}),
+    "change address, confirm": (
+        "account/new_email_confirm.html",
+        {"errors": {}, "token": "x", "change": EmailChange(USER, "new@example.com")},
+    ),
+    "change address, link spent": (
+        "account/new_email_confirm.html",
+        {"errors": {"": "Too old."}, "token": "", "change": None},
+    ),
+    "address changed": ("account/new_email_done.html", {"email": "new@example.com"}),
+    "delete account": ("account/delete.html", {"session": SESSION, "errors": {}, "email": "", "user": USER}),
+    "delete account, refused": (
+        "account/delete.html",
+        {"session": SESSION, "errors": FIELD_ERRORS, "email": "x", "user": LONG_USER},
+    ),
+    "account deleted": ("account/deleted.html", {}),
+    "sessions": ("account/sessions.html", {**SESSIONS, "devices": DEVICES, "may_end": True}),
+    "sessions, to look at": ("account/sessions.html", {**SESSIONS, "devices": DEVICES, "may_end": False}),
+    "sessions, this one": ("account/sessions.html", {**SESSIONS, "devices": DEVICES[:1], "may_end": True}),
+    "users": (
+        "admin/users.html",
+        {"session": SESSION, "users": [USER, LONG_USER], "search": "a", "is_first": False, "following": "7f"},
+    ),
+    "users, nobody": (
+        "admin/users.html",
+        {"session": SESSION, "users": [], "search": "x", "is_first": True, "following": ""},
+    ),
+    "user": ("admin/user.html", {**ADMIN, "user": USER, "devices": DEVICES, "is_self": True}),
+    "user, locked": ("admin/user.html", {**ADMIN, "user": LONG_USER, "devices": [], "is_self": False}),
     "mailbox": ("dev/mailbox.html", {"mails": [(2, MAIL), (1, MAIL)], "debug": True}),
     "mailbox, empty": ("dev/mailbox.html", {"mails": [], "debug": True}),
     "mail": ("dev/mail.html", {"mail": MAIL, "number": 2, "debug": True}),
