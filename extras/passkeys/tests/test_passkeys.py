@@ -352,7 +352,8 @@ async def test_an_answer_with_any_part_damaged_is_refused(client: Client, new_cl
         for part in ("id", "rawId", "type", *(f"response.{name}" for name in sample["response"])):
             if part == "response.transports":
                 continue  # a hint, which nothing depends on
-            for damage in ("", None, 7, [], {}, "AAAA", "%%", "cut"):
+            damages: tuple[Any, ...] = ("", None, 7, [], {}, "AAAA", "%%", "cut")
+            for damage in damages:
                 address, credential = await begin()
                 place = credential["response"] if "." in part else credential
                 name = part.removeprefix("response.")
