@@ -53,7 +53,7 @@ class Figures:
         self._note(
             Figure(promise, where, "none", f"{len(bad) or 'none'} ({tried})", "MISSED" if bad else "met")
         )
-        assert not bad, f"{promise}: {bad}"
+        assert not bad, f"{promise}: {len(bad)}, the first of them {list(bad)[:5]}"
 
     def times(
         self,

@@ -146,6 +146,7 @@ class Browser:
         generation: of its tokens: how many refreshes were answered.
         put_off_s: how long each answer took that only said to come again later (503).
         pages_put_off: how many of those were pages.
+        renewals_s: how long each answer to a refresh took, whatever it was.
     """
 
     def __init__(self, client: SimpleAsyncHTTPClient, history: History, route: Route, email: str) -> None:
@@ -158,6 +159,7 @@ class Browser:
         self.generation = 0
         self.put_off_s: list[float] = []
         self.pages_put_off = 0
+        self.renewals_s: list[float] = []
 
     # -- what people do -----------------------------------------------------------------------------
 
@@ -262,6 +264,8 @@ class Browser:
             raise NoAnswer from None
         except HTTPError as error:
             raise AssertionError(f"{path} of {url} hangs: {error}") from None
+        if path == REFRESH_PATH:
+            self.renewals_s.append(response.request_time or 0.0)
         if response.code == 503:
             assert response.headers["Retry-After"]
             assert not response.headers.get_list("Set-Cookie"), "nothing is known, so nothing may be cleared"

@@ -198,7 +198,7 @@ def test_a_sign_out_wins_every_race_with_refreshes(stage: Stage) -> None:
         urls = itertools.cycle(world.site.urls)
         await asyncio.gather(
             after_a_moment(browser.sign_out()),
-            *(after_a_moment(tab.refresh(at(url))) for tab, url in zip(tabs, urls)),
+            *(after_a_moment(tab.refresh(at(url))) for tab, url in zip(tabs, urls, strict=False)),
         )
         return tabs
 
