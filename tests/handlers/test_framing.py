@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: MIT
+"""Bytes on the wire: what can be read in two ways gets one refusal, and nothing after it is answered.
+
+Source: RFC 9112; the cases are those of HTTP request smuggling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from tornado.netutil import bind_sockets
+
+import http_server
+from http_server import MAX_HEAD_BYTES, LimitedServer, make_http_server
+from server import Application
+from tests.client import PASSWORD
+from tests.handlers.parts import with_settings
+
+MakeApplication = Callable[..., Application]
+HIDDEN = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+TEXT = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /signout HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\n"
+PATIENCE_S = 30.0
+
+
+@asynccontextmanager
+async def listening(app: Application) -> AsyncIterator[tuple[LimitedServer, int]]:
+    """The server as it is in production, on a port of its own."""
+    await app.start()
+    server = make_http_server(app)
+    (socket,) = bind_sockets(0, "127.0.0.1")
+    server.add_sockets([socket])
+    try:
+        yield server, socket.getsockname()[1]
+    finally:
+        server.stop()
+        await server.close_all_connections()
+
+
+async def read_all(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the connection ends, also where it is reset because something was left unread."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            received += data
+    return received
+
+
+async def exchange(port: int, *pieces: bytes) -> bytes:
+    """Send these bytes; all that comes back until the server closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+        return await asyncio.wait_for(read_all(reader), PATIENCE_S)
+    finally:
+        writer.close()
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+AMBIGUOUS = {
+    "both lengths, chunked first": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "both lengths, number first": POST + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two different lengths": POST + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\n",
+    "the same length twice": POST + b"Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
+    "a list of lengths": POST + b"Content-Length: 0, 0\r\n\r\n",
+    "a length with a sign": POST + b"Content-Length: +0\r\n\r\n",
+    "a negative length": POST + b"Content-Length: -1\r\n\r\n",
+    "a hexadecimal length": POST + b"Content-Length: 0x0\r\n\r\n",
+    "a length with an underscore": POST + b"Content-Length: 0_0\r\n\r\n",
+    "a length with a fraction": POST + b"Content-Length: 0.0\r\n\r\n",
+    "an empty length": POST + b"Content-Length:\r\n\r\n",
+    "a length of digits beyond ASCII": POST + "Content-Length: \u00b2\r\n\r\n".encode("latin-1"),
+    "a length beyond all memory": POST + b"Content-Length: " + b"9" * 400 + b"\r\n\r\n",
+    "identity": POST + b"Transfer-Encoding: identity\r\n\r\n",
+    "xchunked": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunked, then something": POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "gzip, then chunked": POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked in quotes": POST + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
+    "chunked after a tab that is none": POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    "chunked in HTTP/1.0": POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "an empty coding": POST + b"Transfer-Encoding:\r\n\r\n",
+    "a chunk with an extension": POST + b"Transfer-Encoding: chunked\r\n\r\n1;a=b\r\nx\r\n0\r\n\r\n",
+    "a chunk with a prefix": POST + b"Transfer-Encoding: chunked\r\n\r\n0x1\r\nx\r\n0\r\n\r\n",
+    "a chunk with a sign": POST + b"Transfer-Encoding: chunked\r\n\r\n+1\r\nx\r\n0\r\n\r\n",
+    "a chunk with a blank": POST + b"Transfer-Encoding: chunked\r\n\r\n1 \r\nx\r\n0\r\n\r\n",
+    "a chunk that is longer than it says": POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nxy\r\n0\r\n\r\n",
+    "a trailer": POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 5\r\n\r\n",
+    "a bare LF behind a header": TEXT + b"A: b\nC: d\r\n\r\n",
+    "bare LFs only": b"GET /healthz HTTP/1.1\nHost: localhost\n\n",
+    "a bare LF before the body": TEXT + b"A: b\n\r\n",
+    "a bare CR within a header": TEXT + b"A: b\rC: d\r\n\r\n",
+    "a bare CR behind the request": b"GET /healthz HTTP/1.1\rHost: localhost\r\n\r\n",
+    "a folded line": TEXT + b"A: b\r\n c\r\n\r\n",
+    "a folded first line": b"GET /healthz HTTP/1.1\r\n Host: localhost\r\n\r\n",
+    "a blank before the colon": POST + b"Content-Length : 0\r\n\r\n",
+    "a blank before the name": POST + b" Content-Length: 0\r\n\r\n",
+    "a name with a blank": TEXT + b"A b: c\r\n\r\n",
+    "no name": TEXT + b": c\r\n\r\n",
+    "no colon": TEXT + b"abc\r\n\r\n",
+    "NUL in a value": TEXT + b"A: b\0c\r\n\r\n",
+    "NUL in a name": TEXT + b"A\0b: c\r\n\r\n",
+    "NUL in the address": b"GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
+    "two hosts": TEXT + b"Host: localhost\r\n\r\n",
+    "a blank in the address": b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "two blanks behind the method": b"GET  /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "no version": b"GET /healthz\r\nHost: localhost\r\n\r\n",
+    "version 2": b"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n",
+    "a version in small letters": b"GET /healthz http/1.1\r\nHost: localhost\r\n\r\n",
+    "a version with two digits": b"GET /healthz HTTP/1.11\r\nHost: localhost\r\n\r\n",
+    "no request": b"\0\0\0\0\r\n\r\n",
+    "a TLS handshake": bytes.fromhex("16030100c8010000c4") + b"\r\n\r\n",
+}
+
+
+@pytest.mark.gen_test
+async def test_what_can_be_read_in_two_ways_gets_one_refusal_and_the_next_request_no_answer(
+    app: Application,
+) -> None:
+    wrong: list[str] = []
+    async with listening(app) as (_, port):
+        for name, request in AMBIGUOUS.items():
+            answer = await exchange(port, request + HIDDEN)
+            found = statuses(answer)
+            if len(found) != 1 or not 400 <= found[0] < 500:
+                wrong.append(f"{name}: {answer[:200]!r}")
+        assert statuses(await exchange(port, TEXT + b"Connection: close\r\n\r\n")) == [200]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (TEXT + b"\r\n" + TEXT + b"Connection: close\r\n\r\n", [200, 200]),
+        (b"\r\n" + TEXT + b"Connection: close\r\n\r\n", [200]),
+        (b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n" + HIDDEN, [200]),
+        (b"GET /healthz HTTP/1.0\r\n\r\n", [200]),
+        (b"GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", [404]),
+        (POST + b"Content-Length: 0\r\nConnection: close\r\n\r\n", [303]),
+        (POST + b"Transfer-Encoding: CHUNKED\r\nConnection: close\r\n\r\n1\r\nx\r\n0\r\n\r\n", [303]),
+        (TEXT + b"Content-Length: 5\r\nConnection: close\r\n\r\nabcde", [200]),
+        (
+            TEXT
+            + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n"
+            + HIDDEN.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+            [200, 200],
+        ),
+    ],
+    ids=["two", "an empty line", "1.0", "1.0 bare", "absolute", "empty", "chunked", "a body", "h2c"],
+)
+@pytest.mark.gen_test
+async def test_what_can_be_read_in_one_way_only_is_served(
+    app: Application, request_: bytes, expected: list[int]
+) -> None:
+    async with listening(app) as (_, port):
+        assert statuses(await exchange(port, request_)) == expected
+
+
+@pytest.mark.gen_test
+async def test_the_length_of_a_body_counts_and_not_what_stands_in_it(app: Application) -> None:
+    """A request hidden in a body stays a body."""
+    length = f"Content-Length: {len(HIDDEN)}\r\nConnection: close\r\n\r\n".encode()
+    chunk = b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (
+        len(HIDDEN),
+        HIDDEN,
+    )
+    async with listening(app) as (_, port):
+        assert statuses(await exchange(port, POST + length + HIDDEN)) == [303]
+        assert statuses(await exchange(port, POST + chunk)) == [303]
+
+
+@pytest.mark.gen_test
+async def test_a_head_is_at_most_32_kib(app: Application) -> None:
+    async with listening(app) as (_, port):
+        fits = b"A: " + b"a" * (MAX_HEAD_BYTES - len(TEXT) - 60)
+        assert statuses(await exchange(port, TEXT + fits + b"\r\nConnection: close\r\n\r\n")) == [200]
+        too_large = TEXT + b"Cookie: sAccessToken=" + b"a" * 65536 + b"\r\n\r\n" + HIDDEN
+        assert statuses(await exchange(port, too_large)) == [431]
+        many = TEXT + b"a: b\r\n" * 8000 + b"\r\n"
+        assert statuses(await exchange(port, many)) == [431]
+        assert await exchange(port, b"a" * 10_000_000) == b""  # cut off
+        assert statuses(await exchange(port, TEXT + b"Connection: close\r\n\r\n")) == [200]
+
+
+def post(path: str, kind: str, body: bytes) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n"
+    head += "Accept: text/html\r\n"
+    return f"{head}Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+
+
+@with_settings(max_body_bytes=200_000)
+@pytest.mark.gen_test
+async def test_a_body_is_as_large_as_its_address_takes(app: Application) -> None:
+    """JSON endpoints 64 KiB, pages what the settings say; more is dropped, and refused with 413."""
+    async with listening(app) as (_, port):
+        for path, kind, size, expected in (
+            ("/auth/signin", JSON, 65536, 400),
+            ("/auth/signin", JSON, 65537, 413),
+            ("/auth/signin", JSON, 300_000, 413),
+            ("/login", FORM, 200_000, 422),
+            ("/login", FORM, 200_001, 413),
+            ("/nowhere", FORM, 200_001, 413),
+            ("/login", FORM, 100_000_000_000, 413),
+        ):
+            request = post(path, kind, b"")
+            request = request.replace(b"Content-Length: 0", b"Content-Length: %d" % size)
+            answer = await exchange(port, request + b"a" * min(size, 250_000) + HIDDEN)
+            assert statuses(answer) == [expected], (path, size)
+            assert (b'{"message"' in answer) == (kind == JSON), (path, size)
+        chunk = b"10000\r\n" + b"a" * 65536 + b"\r\n"
+        chunked = TEXT.replace(b"GET /healthz", b"POST /login") + b"Transfer-Encoding: chunked\r\n\r\n"
+        assert statuses(await exchange(port, chunked + 4 * chunk + b"0\r\n\r\n" + HIDDEN)) == [400]
+
+
+@pytest.mark.gen_test
+async def test_compressed_bodies_are_not_unpacked(app: Application) -> None:
+    body = gzip.compress(b"email=ann%40example.com&password=" + PASSWORD.encode())
+    request = post("/login", FORM, body).replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n", 1)
+    async with listening(app) as (_, port):
+        (status,) = statuses(await exchange(port, request))
+        assert 400 <= status < 500
+
+
+@pytest.mark.gen_test
+async def test_a_form_has_a_bounded_number_of_parts_and_headers(app: Application) -> None:
+    def form(*parts: bytes) -> bytes:
+        return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
+
+    part = b'Content-Disposition: form-data; name="a"\r\n\r\nb'
+    kind = "multipart/form-data; boundary=x"
+    async with listening(app) as (_, port):
+        assert statuses(await exchange(port, post("/login", kind, form(part)))) == [422]
+        for body in (
+            form(*[part] * 5000),
+            form(b"A: " + b"a" * 50_000 + b"\r\n" + part),
+            form(b'Content-Disposition: form-data; name="' + b'"; name="a' * 5000 + b'"\r\n\r\nb'),
+        ):
+            (status,) = statuses(await exchange(port, post("/login", kind, body)))
+            assert status in (400, 422)
+
+
+@pytest.mark.gen_test
+async def test_a_head_that_does_not_end_is_cut_off_and_an_idle_connection_is_not(
+    app: Application,
+) -> None:
+    """By a clock that this test moves."""
+    async with listening(app) as (server, port):
+        now_s = asyncio.get_running_loop().time()
+        slow, idle, kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        slow[1].write(TEXT)
+        kept[1].write(TEXT + b"\r\n")
+        assert (await kept[0].read(12)) == b"HTTP/1.1 200"
+        for _ in range(100):
+            server.close_slow_heads(now_s)
+            if server._unfinished:
+                break
+            await asyncio.sleep(0.01)
+        assert len(server._unfinished) == 1
+        slow[1].write(b"A: b\r\n")  # dripping does not help
+        server.close_slow_heads(now_s + http_server.HEAD_TIMEOUT_S - 3)
+        assert len(server._connections) == 3
+        server.close_slow_heads(now_s + http_server.HEAD_TIMEOUT_S)
+        assert await asyncio.wait_for(read_all(slow[0]), PATIENCE_S) == b""
+        assert len(server._connections) == 2
+        idle[1].write(TEXT + b"\r\n")
+        assert (await idle[0].read(12)) == b"HTTP/1.1 200"
+        for _, writer in (slow, idle, kept):
+            writer.close()
+
+
+def test_the_time_outs_are_within_their_bounds(app: Application) -> None:
+    server = make_http_server(app)
+    assert server.head_timeout_s <= 20
+    assert server.conn_params.body_timeout is not None
+    assert server.conn_params.body_timeout <= 30
+    assert server.conn_params.header_timeout is not None
+    assert 60 < server.conn_params.header_timeout <= 75
+    assert not server.conn_params.decompress
+
+
+@pytest.mark.gen_test
+async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_its_time(
+    app: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a short one here, and a real clock."""
+    caplog.set_level(logging.CRITICAL)
+    async with listening(app) as (server, port):
+        server.conn_params.body_timeout = 0.05
+        assert await exchange(port, POST + b"Content-Length: 5\r\n\r\nab") == b""
