@@ -35,6 +35,8 @@ EventName = Literal[
     "password reset",
     "e-mail verified",
     "e-mail changed",
+    "account locked",
+    "account unlocked",
     "account deleted",
     "roles changed",
     "cross-site request refused",

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import fields
 
-from commands import check, copy_database, sessions, site, users
+from commands import check, copy_database, events, sessions, site, users
 from commands.command import Call, Command
 from commands.output import CommandError
 from sessions import StoreUnavailableError
@@ -29,6 +29,7 @@ from settings import NAMES_AND_CONFIG, Settings, SettingsError
 GROUPS: dict[str, Sequence[Command]] = {
     "Users": users.COMMANDS,
     "Sessions": sessions.COMMANDS,
+    "What happened": events.COMMANDS,
     "The site": [*check.COMMANDS, *site.COMMANDS, *copy_database.COMMANDS],
 }
 

@@ -109,6 +109,7 @@ async def purge(call: Call) -> None:
         progress.finish()
         await application.sessions.maintain()
         await application.accounts.maintain()
+        await application.audit.maintain()
     if call.arguments.json:
         print_json({"deleted": progress.done})
     else:

@@ -26,6 +26,7 @@ async def create_user(call: Call) -> None:
             user = await application.accounts.sign_up(call.arguments.email, password)
         except FieldErrors as error:
             raise CommandError("; ".join(error.errors.values())) from error
+        application.journal.record("signed up", user_id=user.user_id, detail=REASON)
         if call.arguments.verified:
             token = await application.accounts.create_email_verification(user.user_id)
             user = await application.accounts.verify_email(token.text) if token else user
@@ -91,6 +92,7 @@ async def lock_user(call: Call) -> None:
     async with call.site() as application:
         user = await find_user(application, call.arguments.user)
         changed = await application.accounts.lock(user.user_id)
+        application.journal.record("account locked", user_id=user.user_id, detail=REASON)
         ended = await application.sessions.revoke_all_sessions_for_user(user.user_id, reason=REASON)
         _report(call, user, changed, "locked", f"is locked; {len(ended)} sessions ended", len(ended))
 
@@ -99,6 +101,7 @@ async def unlock_user(call: Call) -> None:
     async with call.site() as application:
         user = await find_user(application, call.arguments.user)
         changed = await application.accounts.unlock(user.user_id)
+        application.journal.record("account unlocked", user_id=user.user_id, detail=REASON)
         _report(call, user, changed, "unlocked", "may sign in again")
 
 
@@ -115,6 +118,7 @@ async def _add_role(application: Application, user: User, role: str) -> None:
         await application.account_claims.change_roles(application.sessions, user.user_id, add=[role])
     except ValueError as error:
         raise CommandError(f"{user.email} cannot have this role: {error}") from error
+    application.journal.record("roles changed", user_id=user.user_id, detail=f"{REASON}: +{role}")
 
 
 async def remove_role(call: Call) -> None:
@@ -124,6 +128,7 @@ async def remove_role(call: Call) -> None:
         if role not in await application.accounts.roles(user.user_id):
             raise CommandError(f"{user.email} has no role {role}")
         await application.account_claims.change_roles(application.sessions, user.user_id, remove=[role])
+        application.journal.record("roles changed", user_id=user.user_id, detail=f"{REASON}: -{role}")
         _report(call, user, True, "role_removed", f"has the role {role} no more")
 
 
@@ -134,6 +139,7 @@ async def delete_user(call: Call) -> None:
         question = f"Delete {user.email} ({user.user_id}) for good?"
         await asyncio.to_thread(confirm, question, yes=call.arguments.yes)
         deleted = await application.accounts.delete(user.user_id)
+        application.journal.record("account deleted", user_id=user.user_id, detail=REASON)
         ended = await application.sessions.revoke_all_sessions_for_user(user.user_id, reason=REASON)
         _report(call, user, deleted, "deleted", f"is deleted; {len(ended)} sessions ended", len(ended))
 

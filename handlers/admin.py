@@ -73,10 +73,12 @@ class UserHandler(AdminHandler):
             notice = "all-ended"
         elif action == "lock" and user.user_id != self.session.user_id:
             await self.app.accounts.lock(user.user_id)
+            self.app.journal.record("account locked", user_id=user.user_id, detail=self._why())
             await self._end_all(user)
             notice = "locked"
         elif action == "unlock":
             await self.app.accounts.unlock(user.user_id)
+            self.app.journal.record("account unlocked", user_id=user.user_id, detail=self._why())
             notice = "unlocked"
         else:
             raise HTTPError(400, "unknown action")
@@ -92,4 +94,4 @@ class UserHandler(AdminHandler):
         await self.app.sessions.revoke_all_sessions_for_user(user.user_id, reason=self._why())
 
     def _why(self) -> str:
-        return f"ended by administrator {self.session.user_id}"
+        return f"by administrator {self.session.user_id}"
