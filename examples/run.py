@@ -22,6 +22,7 @@ from tornado.routing import URLSpec  # noqa: E402
 import processes  # noqa: E402
 import server  # noqa: E402
 import settings as configuration  # noqa: E402
+from examples.sign_in_with_others import run as sign_in_with_others  # noqa: E402
 from examples.two_servers import run as two_servers  # noqa: E402
 from handlers.base import BaseHandler, ProtectedAPIHandler  # noqa: E402
 from handlers.pages import StaticHandler  # noqa: E402
@@ -29,7 +30,8 @@ from sessions import BooleanClaim, ClaimValidator, Session  # noqa: E402
 from settings import Settings, SettingsError  # noqa: E402
 
 PAGES = ("plain_page", "custom_ui", "prebuilt_ui")
-EXAMPLES = (*PAGES, "header_mode", "two_servers")
+OF_THEIR_OWN = {"two_servers": two_servers.main, "sign_in_with_others": sign_in_with_others.main}
+EXAMPLES = (*PAGES, "header_mode", *OF_THEIR_OWN)
 STORAGE = "@react-native-async-storage/async-storage"
 BUILD = HERE / ".build"
 
@@ -130,10 +132,10 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in EXAMPLES:
         sys.exit(f"Say which example: {', '.join(EXAMPLES)}")
     name = sys.argv[1]
-    if name == "two_servers":
-        two_servers.main(sys.argv[2:])
-        return
     try:
+        if name in OF_THEIR_OWN:
+            OF_THEIR_OWN[name](sys.argv[2:])
+            return
         options = configuration.load(sys.argv[2:], os.environ)
         application = make_app(options, name)
 

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""The kit beside an OpenID provider on this machine; see others.py for what it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tornado.routing import URLSpec
+
+import processes
+import server
+import settings as configuration
+from examples.sign_in_with_others.others import (
+    ComeBackHandler,
+    Identities,
+    LoginWithLinkHandler,
+    Provider,
+    SignInWithHandler,
+)
+from settings import Settings, SettingsError
+
+HERE = Path(__file__).resolve().parent
+
+
+def add_provider(application: server.Application, provider: Provider) -> None:
+    """Have an application offer it at sign-in."""
+    with_it = {"provider": provider, "identities": Identities(application.database, application.accounts)}
+    application.add_handlers(
+        r".*",
+        [
+            URLSpec(r"/login", LoginWithLinkHandler),
+            URLSpec(r"/sign-in-with", SignInWithHandler, with_it),
+            URLSpec(r"/sign-in-with/back", ComeBackHandler, with_it),
+        ],
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def start_provider(redirect_uri: str) -> tuple[subprocess.Popen[str], Provider]:
+    """The process, and what to know of it."""
+    if not (HERE.parent / "node_modules/oidc-provider").exists():
+        raise SettingsError("the npm packages are missing: run `npm ci` in examples/, or use `make example`")
+    process = subprocess.Popen(
+        ["node", HERE / "provider.mjs", redirect_uri], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    issuer = process.stdout.readline().strip()
+    if not issuer:
+        process.wait()
+        raise SettingsError("the provider did not start; it says why above")
+    return process, Provider("The example provider", issuer, "kit", "known to the two of them")
+
+
+def main(arguments: Sequence[str]) -> None:
+    options: Settings = configuration.load(arguments, os.environ)
+    if options.port == 0:  # the provider must know the address beforehand
+        options = replace(options, port=free_port())
+    origin = options.origin or f"http://localhost:{options.port}"
+    process, provider = start_provider(f"{origin}/sign-in-with/back")
+    try:
+        application = server.make_app(options)
+        add_provider(application, provider)
+
+        def announce(_port: int) -> None:
+            print(f"The kit is at {origin}/login, its provider at {provider.issuer}", flush=True)
+            print("Ctrl+C stops them.", flush=True)
+
+        asyncio.run(processes.serve(application, announce))
+    finally:
+        process.terminate()
+        process.wait()
