@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""new-page writes a page that works as it stands, or nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands.cli import main
+from commands.new_page import LONGEST_NAME, PLACE, name_page, with_route, write
+from commands.output import CommandError
+from tests.serving import ROOT, process_env
+from tests.test_readme import clone as clone  # a fixture
+
+LONGEST = "a23456789x123456789x123"
+
+
+def run(clone: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], cwd=clone, env=process_env(), capture_output=True, text=True, check=False
+    )
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    found = [path for part in ("handlers", "templates", "tests") for path in (folder / part).rglob("*.*")]
+    return {path: path.read_bytes() for path in found if path.is_file() and path.suffix != ".pyc"}
+
+
+def test_the_page_passes_its_own_test_and_the_house_rules(clone: Path) -> None:
+    before = contents(clone)
+    assert len(LONGEST) == LONGEST_NAME
+    for name in ("sales-report", LONGEST):
+        done = run(clone, "manage.py", "new-page", name)
+        assert (done.returncode, done.stderr) == (0, "")
+    new = sorted(str(path.relative_to(clone)) for path in contents(clone).keys() - before.keys())
+    assert new[1::2] == [
+        "handlers/sales_report.py",
+        "templates/sales_report.html",
+        "tests/handlers/test_sales_report.py",
+    ]
+    listed = run(clone, "manage.py", "routes").stdout
+    assert re.search(r"^/sales-report +handlers\.sales_report\.SalesReportHandler +protected$", listed, re.M)
+    python = [name for name in new if name.endswith(".py")] + ["handlers/routes.py"]
+    assert run(clone, "-m", "ruff", "check", "--no-cache", *python).stdout == "All checks passed!\n"
+    style = run(clone, "-m", "ruff", "format", "--no-cache", "--check", *python)
+    assert style.returncode == 0, style.stdout
+    tests = [name for name in new if name.startswith("tests/")]
+    tested = run(clone, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    assert "4 passed" in tested.stdout, tested.stdout + tested.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "Reports", "1st", "a b", "a--b", "a-", "_a", "a/b", "../a", "é", "class", "a" * 24, "a.b", "--json"],
+)
+def test_a_bad_name_is_refused(name: str) -> None:
+    with pytest.raises(CommandError, match="cannot name a page"):
+        name_page(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("dashboard", "templates/dashboard.html is there already"),
+        ("base", "handlers/base.py is there already"),
+        ("refresh-session", "is there already"),
+        ("healthz", "/healthz leads to HealthHandler already"),
+        ("protected", "ProtectedHandler is the name of something else already"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused_without_any_effect(
+    name: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(ROOT)
+    assert main(["new-page", name]) == 1
+    assert complaint in capsys.readouterr().err
+    assert contents(ROOT) == before
+
+
+def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    for folder in ("handlers", "templates"):  # that of the tests is missing
+        (tmp_path / folder).mkdir()
+    table = tmp_path / "handlers/routes.py"
+    table.write_text("from handlers.base import x\n\n" + PLACE)
+    before = contents(tmp_path)
+    with pytest.raises(CommandError, match="nothing was changed"):
+        write(name_page("reports"), tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_route_table_without_the_place_is_named() -> None:
+    with pytest.raises(CommandError, match="yours go here"):
+        with_route("from handlers.base import x\n", name_page("reports"))
