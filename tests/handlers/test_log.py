@@ -212,6 +212,26 @@ async def test_the_audit_log_of_a_walk_is_exact_and_no_line_of_the_log_names_a_s
 
 
 @pytest.mark.gen_test
+async def test_what_administrators_do_says_who_did_it(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    await client.sign_up()
+    await app.accounts.add_role(client.user_id, "admin")
+    bob = new_client()
+    await bob.sign_up("bob@example.com")
+    for action in ("lock", "unlock"):
+        response = await client.post(f"/admin/users/{bob.user_id}", {"action": action})
+        assert response.code == 303, response.body
+    kept = await app.audit.events(user_id=bob.user_id, limit=3)
+    by_whom = f"by administrator {client.user_id}"
+    assert [(one.name, one.detail) for one in reversed(kept)] == [
+        ("account locked", by_whom),
+        ("session revoked", by_whom),
+        ("account unlocked", by_whom),
+    ]
+
+
+@pytest.mark.gen_test
 async def test_what_happened_is_in_the_database_when_the_server_has_stopped(
     client: Client, app: Application
 ) -> None:
