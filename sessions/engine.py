@@ -59,6 +59,7 @@ from sessions.refresh_token import PresentedToken, RefreshTokens, new_session_se
 from sessions.session import Session, SessionInformation, Tokens, front_token
 from sessions.store import Database
 from sessions.store.session_store import SessionRow, SessionStore, StoredSession, to_json
+from sessions.store.text import is_storable
 from sessions.verifier import ClaimsOverride, Verifier, chosen_validators, compare_anti_csrf, same_text
 
 log = logging.getLogger("stormcellar.sessions")
@@ -212,8 +213,8 @@ class Sessions:
             disable_anti_csrf: for clients that send tokens in headers.
 
         Raises:
-            ValueError: the claims or ids are too large for a cookie, an id is empty, or one of `claims`
-                builds a protected name.
+            ValueError: the claims or ids are too large for a cookie, an id is empty or no text that every
+                store can keep, or one of `claims` builds a protected name.
         """
         handle = str(uuid.uuid4()) + ("" if tenant_id == DEFAULT_TENANT else f"_{tenant_id}")
         _check_ids(user_id, tenant_id, handle)
@@ -814,7 +815,9 @@ class Sessions:
 
 
 def _check_ids(user_id: str, tenant_id: str, handle: str) -> None:
-    """They share the access token's cookie with the claims, and each must be there."""
+    """They share the access token's cookie with the claims, each must be there, and every store keep it."""
+    if not (is_storable(user_id) and is_storable(tenant_id)):
+        raise ValueError("user id and tenant id must not have NUL or lone surrogates in them")
     size = len(to_json([user_id, user_id, tenant_id, handle]))  # as often as they stand in the token
     if not user_id or not tenant_id or size > MAX_IDS_BYTES:
         raise ValueError(

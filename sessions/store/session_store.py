@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sessions.store import Connection, Database, one_statement
+from sessions.store.text import is_storable
 
 TABLES = (
     """
@@ -148,6 +149,8 @@ class SessionStore:
         )
 
     async def load(self, handle: str) -> SessionRow | None:
+        if not is_storable(handle):
+            return None
         return await self.database.read(lambda connection: _load(connection, handle))
 
     async def rotate(
@@ -216,7 +219,7 @@ class SessionStore:
         Returns:
             Handle and user id of those that were there.
         """
-        wanted = list(handles)
+        wanted = list(filter(is_storable, handles))
 
         def work(connection: Connection) -> list[tuple[str, str]]:
             return _revoke(connection, wanted, reason, keep_until, owner)
@@ -239,13 +242,15 @@ class SessionStore:
 
     async def load_all_of(self, handle: str) -> StoredSession | None:
         """A session with all that is kept of it."""
-        found = await self._load_all("handle = :handle", handle=handle)
+        found = await self._load_all("handle = :handle", handle=handle) if is_storable(handle) else []
         return found[0] if found else None
 
     async def sessions_of_user(
         self, user_id: str, tenant_id: str | None, now: float, limit: int
     ) -> list[StoredSession]:
         """The user's living sessions (None: of every tenant), those first that were rotated last."""
+        if not is_storable(user_id):
+            return []
         return await self._load_all(
             "user_id = :user_id AND expires_at > :now AND (:any_tenant OR tenant_id = :tenant_id)"
             " ORDER BY rotated_at DESC, handle LIMIT :limit",
@@ -410,6 +415,8 @@ def _load(connection: Connection, handle: str, *, lock: bool = False) -> Session
 
 
 def _handles(connection: Connection, user_id: str, tenant_id: str | None, now: float) -> list[str]:
+    if not is_storable(user_id):
+        return []
     rows = connection.execute(
         "SELECT handle FROM sessions WHERE user_id = :user_id AND expires_at > :now"
         " AND (:any_tenant OR tenant_id = :tenant_id) ORDER BY created_at, handle",
