@@ -18,6 +18,7 @@ Source: OWASP ASVS 5.0, 16.3 and 16.4.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import secrets
@@ -211,7 +212,9 @@ class AuditLog:
         before: AuditEvent | None = None,
         limit: int = 100,
     ) -> Sequence[AuditEvent]:
-        """Events, the newest first, at most `limit`; what this process has not written yet is among them.
+        """Events, the newest first, at most `limit`.
+
+        What this process has gathered is written first, so that it is among them if that can be done.
 
         Args:
             user_id, session_handle, name: only those with this; None: with any.
@@ -221,7 +224,8 @@ class AuditLog:
         Raises:
             StoreUnavailableError: the database does not answer.
         """
-        await self.flush()
+        with contextlib.suppress(StoreUnavailableError):  # what is written already can perhaps be read
+            await self.flush()
         wanted = {"user_id": user_id, "session_handle": session_handle, "name": name}
         exact = {column: text for column, text in wanted.items() if text is not None}
         if not all(map(is_storable, exact.values())):
