@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,13 +29,6 @@ Story = Callable[[Limits], Awaitable[None]]
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    return (
-        tmp_path / "limits.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    )
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,12 +14,7 @@ from tests.support import FakeClock
 UNSTORABLE = ["ann\0", "\0", "ann\ud800", "\udfff"]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    return tmp_path if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-
-
-def test_no_session_begins_with_an_id_that_a_store_cannot_keep(place: Any) -> None:
+def test_no_session_begins_with_an_id_that_a_store_cannot_keep(place: Path | str) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         for wrong in UNSTORABLE:
             with pytest.raises(ValueError, match="NUL or lone surrogates"):
@@ -32,7 +26,7 @@ def test_no_session_begins_with_an_id_that_a_store_cannot_keep(place: Any) -> No
     run(place, story)
 
 
-def test_ids_that_cannot_be_are_unknown_ids(place: Any) -> None:
+def test_ids_that_cannot_be_are_unknown_ids(place: Path | str) -> None:
     async def story(engine: Sessions, clock: FakeClock) -> None:
         session = await engine.create_new_session("ann")
         for wrong in UNSTORABLE:
