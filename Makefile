@@ -43,11 +43,13 @@ format: ## put the code into the house format
 	.venv/bin/python -m ruff format
 
 # Through a second file, so that a failure leaves the page as it was.
-docs: ## write docs/settings.md anew from settings.py
+docs: ## write docs/settings.md and docs/commands.md anew
 	@tools/setup kit
 	@mkdir -p docs
 	.venv/bin/python settings.py > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
+	.venv/bin/python -m commands.reference > docs/commands.md.new
+	mv docs/commands.md.new docs/commands.md
 
 clean: ## remove what can be made again; var/ with its secrets and data stays
 	rm -rf .venv .venv-interop .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules examples/.build
