@@ -14,12 +14,13 @@ where it is above; only above SLACK times the target the test fails.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import pytest
 
 SLACK = 4.0
 PROPERTY = "promise"  # the name in a report's user properties, which also cross from worker to worker
+VERDICTS = ("met", "slow", "MISSED")
 SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "most": 1.0}
 
 
@@ -115,7 +116,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not found:
         return
     terminalreporter.section("promises")
-    lines = [Figure("promise", "on", "target", "measured", ""), *sorted(found, key=_in_order)]
+    lines = [Figure("promise", "on", "target", "measured", ""), *_merged(found)]
     widths = [max(len(line) for line in column) for column in zip(*map(astuple, lines), strict=True)]
     for line in lines:
         texts = (line.verdict, line.promise, line.where, line.target, line.measured)
@@ -125,5 +126,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.line(f"Times are not asserted as such: a test fails above {SLACK:.0f} times its target.")
 
 
-def _in_order(figure: Figure) -> tuple[str, str]:
-    return figure.promise, figure.where
+def _merged(figures: list[Figure]) -> list[Figure]:
+    """One line for each promise, place and target: the worst, and how many others there are."""
+    groups: dict[tuple[str, str, str], list[Figure]] = {}
+    for figure in sorted(figures, key=astuple):
+        groups.setdefault((figure.promise, figure.where, figure.target), []).append(figure)
+    lines = []
+    for group in groups.values():
+        worst = max(group, key=lambda figure: VERDICTS.index(figure.verdict))
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        lines.append(replace(worst, measured=worst.measured + more))
+    return lines

@@ -22,6 +22,7 @@ import pytest
 
 from sessions import Sessions, Tokens, TryRefreshTokenError, UnauthorisedError
 from tests.faults.dying_engine import CLAIMS, DATA, DIED, MIGRATION, OPERATIONS
+from tests.figures import Figures
 from tests.serving import ROOT, process_env
 from tests.support import FakeClock, running_engine
 
@@ -218,7 +219,9 @@ def die(database: Path, operation: str, state: State, moment: str, number: int) 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_death_at_any_commit_loses_nothing_and_locks_nobody_out(case: str, tmp_path: Path) -> None:
+def test_a_death_at_any_commit_loses_nothing_and_locks_nobody_out(
+    case: str, tmp_path: Path, figures: Figures
+) -> None:
     operation, prepare, afterwards = CASES[case]
     before = tmp_path / "before"
 
@@ -244,6 +247,7 @@ def test_a_death_at_any_commit_loses_nothing_and_locks_nobody_out(case: str, tmp
         asyncio.run(check(database))
         points += 1
     assert points >= 2, "nothing was written"
+    figures.none("death before and after each commit", "SQLite", (), f"{case}: {points} points")
 
 
 def test_a_death_in_the_very_first_start_is_repaired_by_the_next(tmp_path: Path) -> None:

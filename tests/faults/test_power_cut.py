@@ -28,6 +28,7 @@ from pathlib import Path
 import pytest
 
 from sessions import Sessions, Tokens, UnauthorisedError
+from tests.figures import Figures
 from tests.sessions.helpers import DAY, refresh, sign_in, use
 from tests.support import FakeClock, running_engine
 
@@ -128,16 +129,17 @@ async def everybody_goes_on(database: Path, held: list[Tokens], *, ended: list[T
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path, figures: Figures) -> None:
     async def story() -> None:
         for picture in await take_pictures(tmp_path):
             await everybody_goes_on(picture.database, picture.held, ended=picture.ended)
 
     asyncio.run(story())
+    figures.none("power cut: nothing acknowledged is lost", "SQLite", (), f"{PICTURES} cuts")
 
 
 def test_refreshes_that_never_reached_the_disk_sign_nobody_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, figures: Figures
 ) -> None:
     """The store lost its latest writes: it goes on from the token that the client holds."""
 
@@ -149,3 +151,5 @@ def test_refreshes_that_never_reached_the_disk_sign_nobody_out(
 
     asyncio.run(story())
     assert "has lost rotations" in caplog.text, "no cut was deep enough"
+    tried = f"{PICTURES * CUTS} cuts"
+    figures.none("power cut, disk without flushes: nobody is signed out", "SQLite", (), tried)

@@ -24,6 +24,7 @@ from sessions.store import Connection, Database, one_statement  # noqa: E402
 from sessions.store import postgres as postgres_module  # noqa: E402
 from sessions.store.postgres import PostgresDatabase  # noqa: E402
 from sessions.store.session_store import FeedEntry, SessionStore  # noqa: E402
+from tests.figures import Figures  # noqa: E402
 from tests.postgres import DATABASE, PASSWORD, PASSWORD_IN_ADDRESS, Cluster, Wire, set_limits  # noqa: E402
 from tests.sessions.helpers import DEADLINE_S, refresh, sign_in, until, use  # noqa: E402
 from tests.sessions.test_store import NOTES, a_row, insert, notes, rotate  # noqa: E402
@@ -679,7 +680,7 @@ class TestOutages:
 
     @pytest.mark.faults
     def test_after_an_unknown_outcome_the_repeated_refresh_succeeds(
-        self, cluster: Cluster, postgres_url: str
+        self, cluster: Cluster, postgres_url: str, figures: Figures
     ) -> None:
         """The connection breaks before a statement arrives or after it was executed: 1,000 times."""
 
@@ -700,6 +701,36 @@ class TestOutages:
                     if number % 10 == 0:
                         await use(engine, tokens)
                 assert lost > 500
+            tried = f"1000 wires cut, {lost} answers lost"
+            figures.none("wire cut in a refresh: repeated refresh fails", "PostgreSQL", (), tried)
+
+        asyncio.run(story())
+
+    @pytest.mark.faults
+    def test_after_an_unknown_outcome_at_commit_what_is_done_again_succeeds(
+        self, cluster: Cluster, postgres_url: str, figures: Figures
+    ) -> None:
+        """The wire is cut when COMMIT is sent, or its answer is lost: done or not, it can be done again."""
+
+        async def story() -> None:
+            wire, clock = Wire(cluster), FakeClock()
+            wire.cut_at = b"COMMIT"
+            async with wire.between(postgres_url) as url, running_engine(url, clock) as engine:
+                lost = applied = 0
+                for number in range(200):
+                    session = await engine.create_new_session("ann")
+                    assert session.new_tokens
+                    wire.cut = "after" if number % 2 else "before"
+                    try:
+                        await engine.revoke_session(session.handle)
+                    except StoreUnavailableError:
+                        lost += 1
+                        applied += not await engine.revoke_session(session.handle)
+                    with pytest.raises(UnauthorisedError):
+                        await refresh(engine, session.new_tokens)
+                    await until(lambda handle=session.handle: handle in engine.feed.revoked)  # type: ignore[misc]
+                assert (lost, applied) == (200, 100)
+            figures.none("wire cut at COMMIT: a revocation is lost", "PostgreSQL", (), "200 wires cut")
 
         asyncio.run(story())
 
