@@ -42,7 +42,8 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         program: Sequence[str] = (sys.executable, "server.py"),
     ) -> None:
-        self.command = [*program, "--port=0", f"--data_dir={data_dir}", *arguments]
+        # A whole suite calls from one address; who tests the limits turns them on again.
+        self.command = [*program, "--port=0", f"--data_dir={data_dir}", "--no-rate-limits", *arguments]
         self.environment = process_env(**(environment or {}))
         self.url = ""  # http://localhost:PORT, another port at each start
         self.log = ""  # all that it has printed since it was made
