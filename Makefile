@@ -5,7 +5,7 @@
 QUICK := not browser and not npm and not postgres and not faults and not fuzz
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults bench example format docs clean
+.PHONY: help run test check faults bench example format docs lock audit fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,18 @@ docs: ## write docs/settings.md and docs/commands.md anew
 	.venv/bin/python -m commands.reference > docs/commands.md.new
 	mv docs/commands.md.new docs/commands.md
 
+lock: ## pin every package with its hashes: requirements*.lock from requirements*.txt
+	@tools/setup tools
+	@tools/lock $(ARGS)
+
+audit: ## ask whether any pinned package has a known weakness
+	@tools/setup tools
+	@.venv-tools/bin/python tools/audit.py
+
+fuzz: ## let a coverage-guided fuzzer loose on the parsers of tokens, cookies and addresses
+	@tools/setup fuzz
+	@exec .venv-fuzz/bin/python tools/fuzz.py $(ARGS)
+
 clean: ## remove what can be made again; var/ with its secrets and data stays
-	rm -rf .venv .venv-interop .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules examples/.build
+	rm -rf .venv .venv-interop .venv-tools .venv-fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules examples/.build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

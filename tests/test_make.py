@@ -29,7 +29,10 @@ echo "apt-get $*" >>"{log}"
 case "$*" in *' update'*) touch "{lists}" ;; esac
 case "$*" in *' install '*) test -e "{lists}" && touch "{ensurepip}" ;; esac
 """
-TOOLS = ("awk", "cat", "cmp", "cp", "dirname", "env", "grep", "make", "mkdir", "mv", "sh", "test", "touch")
+TOOLS = (
+    "awk", "cat", "cksum", "cmp", "cp", "dirname", "env", "grep", "make", "mkdir", "mv", "sed", "sh", "test",
+    "touch", "tr",
+)  # fmt: skip
 
 
 def write_program(path: Path, text: str) -> None:
@@ -124,6 +127,53 @@ def test_changed_requirements_are_installed_at_the_next_run(machine: Machine) ->
     (machine.folder / "requirements.txt").write_text("# something\n")
     machine.run("make", "run")
     assert len([line for line in machine.asked if line.startswith("-m pip install")]) == 2
+
+
+def write_lock(machine: Machine) -> None:
+    checksum = machine.run("tools/setup", "checksum", "requirements.txt").stdout.strip()
+    (machine.folder / "requirements.lock").write_text(f"# Of requirements.txt: {checksum}\n")
+
+
+def installations(machine: Machine) -> list[str]:
+    return [line for line in machine.asked if line.startswith("-m pip install")]
+
+
+def test_with_a_lock_nothing_is_installed_without_its_hash(machine: Machine) -> None:
+    machine.give_python("3.12")
+    write_lock(machine)
+    for _ in range(2):
+        assert machine.run("make", "run").returncode == 0
+    (asked,) = installations(machine)
+    assert asked.endswith("--require-hashes -r requirements.lock")
+
+
+def test_a_new_lock_is_installed_at_the_next_run(machine: Machine) -> None:
+    machine.give_python("3.12")
+    write_lock(machine)
+    machine.run("make", "run")
+    with (machine.folder / "requirements.lock").open("a") as lock:
+        lock.write("# another version\n")
+    machine.run("make", "run")
+    assert len(installations(machine)) == 2
+
+
+def test_a_lock_that_is_older_than_its_list_is_left_out_with_a_word_and_never_in_ci(machine: Machine) -> None:
+    machine.give_python("3.12")
+    write_lock(machine)
+    (machine.folder / "requirements.txt").write_text("# something\n")
+    refused = machine.run("make", "run", CI="true")
+    assert refused.returncode == 2
+    assert (
+        "requirements.txt has changed since requirements.lock was made of it. Type: make lock"
+        in refused.stdout
+    )
+    assert installations(machine) == []
+    done = machine.run("make", "run")
+    assert done.returncode == 0
+    assert "without looking at hashes" in done.stdout
+    (asked,) = installations(machine)
+    assert asked.endswith("-r requirements.txt")
+    assert "--require-hashes" not in asked
 
 
 def test_a_failed_installation_is_told_and_tried_again(machine: Machine) -> None:
