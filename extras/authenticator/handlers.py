@@ -13,6 +13,7 @@ from tornado.web import HTTPError
 from extras.authenticator import codes
 from extras.authenticator.store import CodeRefusedError, TooManyAttemptsError
 from handlers.base import ProtectedHandler
+from handlers.recent_sign_in import SENSITIVE_WITHIN_S
 
 segno: ModuleType | None
 try:
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
     from extras.authenticator.part import Authenticator
 
 TEMPLATES = "../extras/authenticator/templates/"
+MAILS = "../" + TEMPLATES + "mail/"
 
 
 class CodeHandler(ProtectedHandler):
     """What the pages share."""
+
+    form_page = "/account/authenticator"
 
     @property
     def part(self) -> Authenticator:
@@ -35,11 +39,18 @@ class CodeHandler(ProtectedHandler):
 
         return next(extra for extra in self.app.extras if isinstance(extra, Authenticator))
 
+    async def tell(self, mail: str) -> None:
+        """The account's owner may be somebody else than whoever is here (OWASP ASVS 5.0, 6.3.7)."""
+        user = await self.app.accounts.get(self.session.user_id)
+        if user is not None:
+            self.app.mails.post(user.email, MAILS + mail)
+
     def code_field(self) -> str:
         return self.get_body_argument("code", "")
 
     def refuse(self, error: CodeRefusedError) -> dict[str, str]:
         """Set the answer's status; the errors for the form."""
+        self.app.journal.record("sign-in failed", user_id=self.session.user_id, detail="wrong code")
         self.set_status(422)
         if isinstance(error, TooManyAttemptsError):
             self.set_status(429)
@@ -83,6 +94,8 @@ class SecondFactorHandler(CodeHandler):
 class AuthenticatorHandler(CodeHandler):
     """GET /account/authenticator: is it on? POST: begin to set one up, with a new secret."""
 
+    recent_sign_in_within_s = SENSITIVE_WITHIN_S
+
     async def get(self) -> None:
         await self.show({})
 
@@ -105,6 +118,8 @@ class AuthenticatorHandler(CodeHandler):
 
 class QRCodeHandler(CodeHandler):
     """GET /account/authenticator/qr.svg: the secret for a phone's camera, until the app is confirmed."""
+
+    recent_sign_in_within_s = SENSITIVE_WITHIN_S
 
     async def get(self) -> None:
         app = await self.part.apps.find(self.session.user_id)
@@ -131,6 +146,7 @@ class ConfirmationHandler(AuthenticatorHandler):
         except CodeRefusedError as error:
             await self.show(self.refuse(error))
         else:
+            await self.tell("switched_on")
             self.render(TEMPLATES + "recovery_codes.html", recovery_codes=recovery_codes)
 
 
@@ -163,4 +179,5 @@ class RemovalHandler(AuthenticatorHandler):
         except CodeRefusedError as error:
             await self.show(self.refuse(error), "removal")
         else:
+            await self.tell("switched_off")
             self.see_other("/account/authenticator")

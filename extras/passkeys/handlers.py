@@ -14,6 +14,7 @@ from extras.passkeys.store import PasskeyRefusedError
 from handlers.auth_api import APIHandler
 from handlers.base import BaseHandler, ProtectedAPIHandler, ProtectedHandler
 from handlers.openapi import OK, TEXT, Operation, one_of, record, status
+from handlers.recent_sign_in import SENSITIVE_WITHIN_S
 from sessions import UnauthorisedError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 TEMPLATES = "../extras/passkeys/templates/"
+ADDED_MAIL = "../" + TEMPLATES + "mail/added"
 BROWSER_COOKIE = "sPasskeyBrowser"
 MOST_COOKIE_CHARACTERS = 64
 
@@ -70,6 +72,9 @@ class PasskeyPart:
 class PasskeysHandler(PasskeyPart, ProtectedHandler):
     """GET /account/passkeys: those there are, and a form for another one, which its script sends."""
 
+    recent_sign_in_within_s = SENSITIVE_WITHIN_S
+    form_page = "/account/passkeys"
+
     async def get(self) -> None:
         await self.show({})
 
@@ -97,6 +102,8 @@ class RemovalHandler(PasskeysHandler):
 class RegistrationOptionsHandler(PasskeyPart, ProtectedAPIHandler):
     """POST /passkeys/registration/options: what the browser is to ask the device."""
 
+    recent_sign_in_within_s = SENSITIVE_WITHIN_S
+
     operations: ClassVar = {"POST": Operation("Begin to add a passkey.", OPTIONS)}
 
     async def post(self) -> None:
@@ -108,6 +115,8 @@ class RegistrationOptionsHandler(PasskeyPart, ProtectedAPIHandler):
 
 class RegistrationHandler(PasskeyPart, ProtectedAPIHandler):
     """POST /passkeys/registration: add the passkey that the device made."""
+
+    recent_sign_in_within_s = SENSITIVE_WITHIN_S
 
     operations: ClassVar = {
         "POST": Operation(
@@ -135,6 +144,8 @@ class RegistrationHandler(PasskeyPart, ProtectedAPIHandler):
         except PasskeyRefusedError as error:
             self.finish({"status": "REFUSED", "message": str(error)})
         else:
+            # The account's owner may be somebody else than whoever is here (OWASP ASVS 5.0, 6.3.7).
+            self.app.mails.post(user.email, ADDED_MAIL)
             self.finish({"status": "OK"})
 
 
@@ -171,6 +182,7 @@ class SignInHandler(PasskeyPart, APIHandler):
             )
             session = await self.begin_session(user_id, method=self.transfer.method_for_new_session())
         except PasskeyRefusedError as error:
+            self.app.journal.record("sign-in failed", detail="passkey refused")
             self.finish({"status": "REFUSED", "message": str(error)})
             return
         except WrongCredentialsError:

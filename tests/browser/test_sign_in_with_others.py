@@ -20,6 +20,8 @@ PROGRAM = (sys.executable, "examples/run.py", "sign_in_with_others")
 
 
 def to_the_provider_and_back(visitor: Visitor, name: str) -> None:
+    # The provider's pages would fetch a font from elsewhere.
+    visitor.context.route("https://*.googleapis.com/**", lambda route: route.fulfill(content_type="text/css"))
     visitor.goto("/login?redirectBack=/dashboard%3Fview%3D2")
     visitor.page.get_by_role("link", name="Sign in with the example provider").click()
     visitor.page.locator("input[name=login]").fill(name)
