@@ -26,6 +26,7 @@ import contextlib
 import inspect
 import logging
 import random
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -72,7 +73,9 @@ MAX_CLAIMS_BYTES = 2048
 MAX_IDS_BYTES = 330
 MAINTENANCE_INTERVAL_S = 60.0
 NOTE_USE_DELAY_S = 0.05
-PURGE_BATCH = 500
+PURGE_FIRST, PURGE_BATCH = 20, 500
+PURGE_WRITE_S = 0.025  # what one batch should take
+PURGE_AT_MOST_S = 20.0
 REFRESH_ATTEMPTS = 5
 MESSAGE_KEPT_S = 60.0
 MOST_LISTED = 500
@@ -167,9 +170,22 @@ class Sessions:
         await self.write_notes()
         await self.keys.maintain()
         self.feed.forget_expired()
-        gone = PURGE_BATCH
-        while gone >= PURGE_BATCH:  # in small batches, so that other writes go between them
-            gone = await self._store.purge(self.clock.now(), PURGE_BATCH)
+        await self._purge()
+
+    async def _purge(self) -> None:
+        """Delete expired rows in batches so small that no other write waits for long, and not for ever.
+
+        What is left is for the next time: after a long stand-still it may be millions, and keys must rotate.
+        """
+        end = time.monotonic() + PURGE_AT_MOST_S
+        batch = PURGE_FIRST
+        while time.monotonic() < end:
+            began = time.monotonic()
+            if await self._store.purge(self.clock.now(), batch) < batch:
+                return
+            took_s = time.monotonic() - began
+            batch = max(1, min(2 * batch, PURGE_BATCH, int(batch * PURGE_WRITE_S / max(took_s, 1e-6))))
+            await asyncio.sleep(took_s)  # half of the time belongs to the others
 
     async def _keep_house(self) -> None:
         interval_s = min(MAINTENANCE_INTERVAL_S, max(1.0, self.config.access_token_lifetime_s / 2))
