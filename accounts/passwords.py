@@ -18,6 +18,7 @@ import base64
 import math
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ T = TypeVar("T")
 
 SALT_BYTES = 16  # RFC 9106, section 3.1: recommended for password hashing
 HASH_BYTES = 32
+HASHING_NICENESS = 5
 LEAST_MEMORY_KIB = 8  # RFC 9106, section 3.1: per lane
 
 _PHC_PARAMETERS = re.compile(r"\$argon2id\$v=19\$m=(\d{1,10}),t=(\d{1,10}),p=(\d{1,10})\$")
@@ -82,7 +84,9 @@ class PasswordHasher:
         self._threads = min(threads, os.cpu_count() or 1)
         self._places_count = self._threads + queue
         self._places = threading.BoundedSemaphore(self._places_count)
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="password")
+        self._pool = ThreadPoolExecutor(
+            self._threads, thread_name_prefix="password", initializer=_let_others_go_first
+        )
         self._nobodys_hash = _hash_that_nothing_matches(parameters)
         self._seconds_per_job = 0.0
         _argon2id(parameters)  # impossible parameters, or an OpenSSL without Argon2, stop the start
@@ -156,6 +160,12 @@ class PasswordHasher:
 
     def _seconds_until_idle(self) -> int:
         return max(1, math.ceil(self._seconds_per_job * self._places_count / self._threads))
+
+
+def _let_others_go_first() -> None:
+    """Pages are served by a thread that needs little, and at once; on Linux each thread has its niceness."""
+    if sys.platform == "linux":
+        os.nice(HASHING_NICENESS)
 
 
 def _argon2id(parameters: Argon2Parameters) -> Argon2id:
