@@ -111,15 +111,19 @@ def _secrets(options: Settings, words: Sequence[str]) -> Iterator[Finding]:
                 f"{name} stands on the command line, where every user of this machine can read it.",
                 f"Set it in the environment (STORMCELLAR_{name.upper()}) or in the file of --config.",
             )
-    folder = options.data_dir
-    if not options.verify_only and folder.is_dir():
-        for path in (folder, *sorted(folder.glob("*.sqlite3*")), folder / "secret"):
-            mode = path.stat().st_mode & 0o777 if path.exists() else 0
-            if mode & 0o077:
-                yield warning(
-                    f"{path} has mode {mode:04o}: other users of this machine can get at sessions.",
-                    f"Run `chmod go= {path}`.",
-                )
+    if options.verify_only:
+        return
+    paths = [options.data_dir, options.data_dir / "secret"]
+    if not options.uses_postgres:
+        file = options.database_path
+        paths += [file, *(file.with_name(file.name + end) for end in ("-wal", "-shm"))]
+    for path in paths:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0
+        if mode & 0o077:
+            yield warning(
+                f"{path} has mode {mode:04o}: other users of this machine can get at sessions.",
+                f"Run `chmod go= {path}`.",
+            )
 
 
 def _mail(options: Settings) -> Iterator[Finding]:

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import sys
 from collections.abc import Sequence
 
 from accounts import FieldErrors, User
 from commands.command import JSON, USER, Argument, Call, Command, find_user
-from commands.output import CommandError, confirm, moment, print_json
+from commands.output import CommandError, confirm, moment, print_json, until_ctrl_c
 from server import Application
 
 PAGE = 500
@@ -21,7 +20,7 @@ ROLE = Argument("role", "The name of a role: 1 to 64 visible characters.", {"met
 
 async def create_user(call: Call) -> None:
     async with call.site() as application:
-        password = await asyncio.to_thread(read_password)
+        password = read_password()
         try:
             user = await application.accounts.sign_up(call.arguments.email, password)
         except FieldErrors as error:
@@ -40,14 +39,15 @@ async def create_user(call: Call) -> None:
 
 def read_password() -> str:
     """From the terminal, twice and unseen; otherwise the first line of standard input."""
-    if not sys.stdin.isatty():
+    with until_ctrl_c():
+        if sys.stdin.isatty():
+            password = getpass.getpass("Password: ")
+            if getpass.getpass("Once more: ") != password:
+                raise CommandError("The two passwords differ")
+            return password
         password = sys.stdin.readline().rstrip("\r\n")
-        if not password:
-            raise CommandError("No password came on standard input; it must be the first line there")
-        return password
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Once more: ") != password:
-        raise CommandError("The two passwords differ")
+    if not password:
+        raise CommandError("No password came on standard input; it must be the first line there")
     return password
 
 
@@ -137,7 +137,7 @@ async def delete_user(call: Call) -> None:
     async with call.site() as application:
         user = await find_user(application, call.arguments.user)
         question = f"Delete {user.email} ({user.user_id}) for good?"
-        await asyncio.to_thread(confirm, question, yes=call.arguments.yes)
+        confirm(question, yes=call.arguments.yes)
         deleted = await application.accounts.delete(user.user_id)
         application.journal.record("account deleted", user_id=user.user_id, detail=REASON)
         ended = await application.sessions.revoke_all_sessions_for_user(user.user_id, reason=REASON)
