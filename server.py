@@ -147,9 +147,11 @@ class Application(TornadoApplication):
 
     def _verify_only(self, clock: Clock, global_claim_validators: Sequence[ClaimValidator]) -> None:
         options = self.options
-        validators = list(global_claim_validators)
+        self.extras = [extra for part in installed() if (extra := part.for_verifying(self)) is not None]
+        validators = [validator for extra in self.extras for validator in extra.validators]
         if options.email_verification == "required":
-            validators.insert(0, EmailVerificationClaim(lambda *_: None).is_verified())
+            validators.append(EmailVerificationClaim(lambda *_: None).is_verified())
+        validators += global_claim_validators
         engine = RemoteSessions(
             RemoteConfig(options.jwks_url, options.issuer, options.anti_csrf_mode),
             clock=clock,

@@ -3,7 +3,8 @@
 
 A folder NAME offers a subclass of `Extra` as `extras.NAME.Part`. The application makes one of each, collects
 its routes, claims and validators, opens its tables, and shows what it says about itself on the account page
-and at sign-in. In verify-only mode there are none: accounts are another server's.
+and at sign-in. In verify-only mode accounts are another server's: there an extra has no routes and keeps
+nothing, and at most says what a session must have done at that server.
 
 Templates of an extra are named from the folder `templates/`: "../extras/passkeys/templates/list.html". In
 them "base.html" and "account/_form_error.html" are the kit's own.
@@ -49,6 +50,11 @@ class Extra:
     @staticmethod
     def routes(settings: Settings) -> list[URLSpec]:
         return []
+
+    @classmethod
+    def for_verifying(cls, app: Application) -> Extra | None:
+        """What takes this one's place in verify-only mode."""
+        return None
 
     def __init__(self, app: Application) -> None:
         self.app = app

@@ -51,6 +51,19 @@ class SecondFactorClaim(SessionClaim[Value]):
         return ClaimValidator(KEY, validate, self, lambda payload, _now_ms: not holds(payload))
 
 
+def nothing_is_missing_elsewhere() -> ClaimValidator:
+    """The rule for a server that only verifies: holds unless the token says that something is missing.
+
+    Tokens of an API server that asks for no second factor have no such claim.
+    """
+    asked = SecondFactorClaim(lambda *_: None).is_complete()
+
+    def validate(payload: Payload, now_ms: int) -> ValidationResult:
+        return asked.validate(payload, now_ms) if KEY in payload else ValidationResult(True)
+
+    return ClaimValidator(KEY, validate)
+
+
 def factors_given(payload: Payload) -> dict[str, int]:
     """Each second factor that the session has given, and when (Unix seconds)."""
     value = payload.get(KEY)

@@ -9,7 +9,13 @@ from tornado.routing import URLSpec
 
 from extras import Extra
 from extras.authenticator import handlers
-from extras.authenticator.claim import KEY, TOTP, SecondFactorClaim, factors_given
+from extras.authenticator.claim import (
+    KEY,
+    TOTP,
+    SecondFactorClaim,
+    factors_given,
+    nothing_is_missing_elsewhere,
+)
 from extras.authenticator.codes import Vault
 from extras.authenticator.store import Authenticators
 from handlers.base import BaseHandler
@@ -46,6 +52,10 @@ class Authenticator(Extra):
             URLSpec(r"/account/authenticator/recovery-codes", handlers.RecoveryCodesHandler),
             URLSpec(r"/account/authenticator/removal", handlers.RemovalHandler),
         ]
+
+    @classmethod
+    def for_verifying(cls, app: Application) -> Extra:
+        return AskedElsewhere(app)
 
     def __init__(self, app: Application) -> None:
         super().__init__(app)
@@ -117,9 +127,26 @@ class Authenticator(Extra):
         await session.set_claim_value(self.claim, {"c": given, "v": True})
 
     def answer_invalid_claims(self, handler: BaseHandler, error: InvalidClaimsError) -> bool:
-        if all(item["id"] != KEY for item in error.payload):
-            return False
-        is_safe = handler.request.method in ("GET", "HEAD")
-        back = return_address(handler.request.uri) if is_safe else handler.redirect_back()
-        handler.redirect(handler.with_return("/second-factor", back), status=303)
-        return True
+        return lead_to("/second-factor", handler, error)
+
+
+class AskedElsewhere(Extra):
+    """In verify-only mode: whoever still lacks the second factor is led to where it is given."""
+
+    def __init__(self, app: Application) -> None:
+        super().__init__(app)
+        self.validators = [nothing_is_missing_elsewhere()]
+
+    def answer_invalid_claims(self, handler: BaseHandler, error: InvalidClaimsError) -> bool:
+        options = self.app.options
+        return lead_to(options.sign_in_url or f"{options.api_domain}/second-factor", handler, error)
+
+
+def lead_to(address: str, handler: BaseHandler, error: InvalidClaimsError) -> bool:
+    """Send a visitor to where the second factor is given, and then back; False if that is not what is missing."""
+    if all(item["id"] != KEY for item in error.payload):
+        return False
+    is_safe = handler.request.method in ("GET", "HEAD")
+    back = return_address(handler.request.uri) if is_safe else handler.redirect_back()
+    handler.redirect(handler.with_return(address, back), status=303)
+    return True

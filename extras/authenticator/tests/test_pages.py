@@ -361,7 +361,7 @@ async def test_whatever_is_typed_is_answered_with_a_sentence(client: Client, new
         assert response.code == 422
         assert b"This code is not right" in response.body
     for path in ("recovery-codes", "removal", "confirmation"):
-        assert (await client.post(f"/account/authenticator/{path}", {"code": "\u2028"})).code in (422, 429)
+        assert (await client.post(f"/account/authenticator/{path}", {"code": "\u2028"})).code == 422
 
 
 # -- switching it off -------------------------------------------------------------------------------
