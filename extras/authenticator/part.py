@@ -143,7 +143,7 @@ class AskedElsewhere(Extra):
 
 
 def lead_to(address: str, handler: BaseHandler, error: InvalidClaimsError) -> bool:
-    """Send a visitor to where the second factor is given, and then back; False if that is not what is missing."""
+    """Send a visitor to where the second factor is given, and back; False if that is not what is missing."""
     if all(item["id"] != KEY for item in error.payload):
         return False
     is_safe = handler.request.method in ("GET", "HEAD")
