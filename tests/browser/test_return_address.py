@@ -135,7 +135,7 @@ def follow(visitor: Visitor, page: str, rows: list[list[str]]) -> None:
     escapes.check(page)
 
 
-# Longer ones than a request may be are in the tests above. Only on the refresh page does the script judge, and
+# Longer ones than a request may be are in the tests above. Only on the refresh page the script judges, and
 # with a session it goes on at once: so all addresses go that way, and of the others each takes its share.
 ROWS = [row for row in TABLE["hostile"] if len(row[0]) <= 2000]
 PAGES = ("/refresh-session", "/login", "/auth/session/refresh/return")
