@@ -27,6 +27,17 @@ async def sign_in(handler: BaseHandler, email: str, password: str) -> User:
         return await handler.app.accounts.sign_in(email, password)
 
 
+async def confirm_password(handler: BaseHandler, user_id: str, email: str, password: str) -> User:
+    """The same for somebody who is signed in: strangers who guess at the account do not get in the way.
+
+    Raises:
+        FieldErrors, WrongCredentialsError, TooBusyError: as `Users.sign_in`.
+        ThrottledError: too many failures of people who were signed in to this account.
+    """
+    async with handler.app.limits.confirming(user_id):
+        return await handler.app.accounts.sign_in(email, password)
+
+
 async def sign_up(handler: BaseHandler, email: str, password: str) -> User:
     """A new account.
 

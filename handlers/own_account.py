@@ -63,7 +63,7 @@ class OwnAccountHandler(ProtectedHandler):
             FieldErrors, WrongCredentialsError, ThrottledError, TooBusyError: as at sign-in.
         """
         email = (await self.user()).email
-        user = await limits.sign_in(self, email, password)
+        user = await limits.confirm_password(self, self.session.user_id, email, password)
         if user.user_id != self.session.user_id:  # the address has become somebody else's meanwhile
             raise WrongCredentialsError
         return user

@@ -126,6 +126,22 @@ async def test_the_owner_of_an_attacked_account_keeps_sessions_and_gets_in_where
 
 
 @pytest.mark.gen_test
+async def test_strangers_do_not_keep_the_owner_from_confirming_the_password_and_a_thief_gets_ten_guesses(
+    client: Client, new_client: NewClient
+) -> None:
+    await client.sign_up(ANN)
+    client.jar.pop((COOKIE, "/", ""))
+    for _ in range(10):
+        await by_json(new_client())
+    assert (await client.post("/confirm-password", {"password": PASSWORD})).code == 303
+    for _ in range(10):
+        assert (await client.post("/confirm-password", {"password": WRONG})).code == 422
+    refused = await client.post("/confirm-password", {"password": PASSWORD})
+    assert (refused.code, refused.headers["Retry-After"]) == (429, "300")
+    assert (await client.get("/dashboard")).code == 200
+
+
+@pytest.mark.gen_test
 async def test_the_cookie_of_a_known_client_is_signed_bound_to_the_account_and_out_of_scripts_reach(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
