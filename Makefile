@@ -25,7 +25,7 @@ check: ## the quick loop: style, types, and the tests that need nothing but Pyth
 	.venv/bin/python -m mypy
 	.venv/bin/python -m pytest -q -n auto -m "$(QUICK)" $(ARGS)
 
-faults: ## only the tests that kill, cut and fill on purpose
+faults: ## only the tests that kill, cut and fill; ends with what is promised and what was measured
 	@tools/setup tests
 	@exec .venv/bin/python -m pytest -m faults $(ARGS)
 

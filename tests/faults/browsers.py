@@ -59,7 +59,6 @@ class Site:
         wire: Wire | None = None,
         parameters: str = "",
     ) -> None:
-        arguments = (*arguments, "--rate_limits=off")  # everybody here comes from one address
         self.cluster = cluster
         self.sqlite_file = data_dir / "stormcellar.sqlite3"
         self.up: set[ServerProcess] = set()

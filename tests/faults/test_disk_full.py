@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.browsers import PAUSE_S, Browser, Site
-from tests.faults.test_outages import World, run, world_of
+from tests.faults.world import World, run, world_of
 from tests.figures import Figures
 from tests.serving import ServerProcess
 

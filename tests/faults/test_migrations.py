@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -37,6 +38,7 @@ NEXT_VERSION = (
     " ALTER TABLE feed ADD COLUMN author TEXT;"
     " CREATE TABLE of_the_next_version (name TEXT PRIMARY KEY)",
 )
+MOMENTS: tuple[Literal["before", "after"], ...] = ("before", "after")
 ROUNDS = 10
 
 
@@ -45,7 +47,7 @@ def test_a_migration_that_breaks_off_anywhere_is_repaired_by_the_next_start(
     cluster: Cluster, figures: Figures
 ) -> None:
     """The wire is cut before and after each statement, which is all that PostgreSQL sees of a death."""
-    points = [(statement, moment) for statement in STATEMENTS for moment in ("before", "after")]
+    points = [(statement, moment) for statement in STATEMENTS for moment in MOMENTS]
     broken: list[tuple[str, str]] = []
 
     async def migrate(url: str, steps: Sequence[str]) -> None:

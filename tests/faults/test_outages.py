@@ -4,23 +4,19 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
-import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from server import make_app
 from sessions import Sessions, StoreUnavailableError
 from settings import Settings
-from tests.faults.browsers import PAUSE_S, SECRET, Browser, Site, at, http_client
-from tests.faults.history import History
+from tests.faults.browsers import PAUSE_S, SECRET, Browser, Site, at
+from tests.faults.world import World, run, world_of
 from tests.figures import Figures
 from tests.postgres import DATABASE, Cluster, Wire
 
@@ -28,82 +24,14 @@ pytestmark = [pytest.mark.faults, pytest.mark.postgres]
 
 VISITORS = 8
 RESTARTS: tuple[Literal["fast", "immediate"], ...] = ("fast", "immediate") * 5
-LONGEST_PAUSE_S = 0.1
 REVOCATIONS, CUTS = 1000, 4
 STAYING = 20
 KILLED_IN_MID_REFRESH = 5
 RESTORED = 3
 HEARD_WITHIN_S = 1.0
-DEADLINE_S = 120.0  # a story that takes so long hangs
 LISTENERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
 OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'kit'"
 GENERATION = "SELECT generation FROM sessions WHERE handle = %s"
-
-
-class World:
-    """The servers and their visitors."""
-
-    def __init__(self, site: Site, client: SimpleAsyncHTTPClient) -> None:
-        self.site = site
-        self.client = client
-        self.history = History()
-        self.names = (f"visitor{number}@example.com" for number in itertools.count())
-        self.page_s: list[float] = []
-
-    async def newcomer(self, url: str = "") -> Browser:
-        route = at(url) if url else self.site.any_url
-        browser = Browser(self.client, self.history, route, next(self.names))
-        await browser.sign_up()
-        return browser
-
-    async def newcomers(self, count: int) -> list[Browser]:
-        return await asyncio.gather(*(self.newcomer() for _ in range(count)))
-
-    async def go_on(self, browsers: Iterable[Browser]) -> None:
-        """Look at the page and renew, on every server."""
-        for browser, url in itertools.product(browsers, self.site.urls):
-            await browser.read(at(url))
-            await browser.refresh(at(url))
-            await browser.read(at(url))
-
-    async def visit(self, browser: Browser) -> None:
-        """Look at pages and renew, until cancelled."""
-        while True:
-            await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_S))
-            if random.random() < 0.5:
-                began = time.monotonic()
-                await browser.read()
-                self.page_s.append(time.monotonic() - began)
-            else:
-                await browser.refresh()
-
-    async def readiness(self, url: str) -> dict[str, Any]:
-        response = await self.client.fetch(f"{url}/readyz", raise_error=False)
-        readiness: dict[str, Any] = json.loads(response.body)
-        return readiness
-
-    async def until_ready(self, *urls: str, feed_mode: str = "") -> None:
-        for url in urls or self.site.urls:
-            while True:
-                said = await self.readiness(url)
-                if said["status"] == "ready" and feed_mode in ("", said["feed_mode"]):
-                    break
-                await asyncio.sleep(PAUSE_S)
-
-
-@asynccontextmanager
-async def world_of(site: Site) -> AsyncIterator[World]:
-    client = http_client()
-    try:
-        await site.start()
-        world = World(site, client)
-        yield world
-        assert "Traceback" not in site.complaints, site.complaints
-        assert "theft" not in site.complaints, site.complaints
-    finally:
-        client.close()
-        await asyncio.to_thread(site.stop)
-        print(site.complaints)  # pytest shows it if the test fails
 
 
 @asynccontextmanager
@@ -115,10 +43,6 @@ async def a_third_server(data_dir: Path, cluster: Cluster) -> AsyncIterator[Sess
         yield application.sessions
     finally:
         await application.stop()
-
-
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(story(), DEADLINE_S))
 
 
 async def stop_all(tasks: Iterable[asyncio.Task[None]]) -> None:

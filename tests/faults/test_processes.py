@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ ROUNDS = 10
 SESSIONS = 24
 RACES = 40  # with 2 * PROCESSES refreshes in each
 HEARD_WITHIN_S = 1.0  # what is asked for later than this after a sign-out must be refused everywhere
-HEARD = {  # targets, in seconds, for the last request that another process still serves
+HEARD: dict[str, Any] = {  # targets, in seconds, for the last request that another process still serves
     "SQLite": {"p50_s": 0.05, "p99_s": 0.25},
     "PostgreSQL": {"p50_s": 0.05, "p99_s": 0.25},
     "PostgreSQL, polling": {"p50_s": 0.25, "most_s": 1.0},

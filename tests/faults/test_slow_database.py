@@ -7,12 +7,13 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.faults.browsers import Browser, Site
-from tests.faults.test_outages import World, run, world_of
+from tests.faults.world import World, run, world_of
 from tests.figures import Figures
 from tests.postgres import DATABASE, Cluster, Wire
 
@@ -67,8 +68,8 @@ def test_a_slow_database_holds_up_only_what_asks_it(
                 await timed(page_s, browser.read())
 
             await asyncio.gather(
-                *(again_and_again(lambda path=path: ask(path)) for path in WITHOUT_DATABASE),
-                *(again_and_again(lambda one=one: look(one)) for one in browsers[::3]),
+                *(again_and_again(partial(ask, path)) for path in WITHOUT_DATABASE),
+                *(again_and_again(partial(look, one)) for one in browsers[::3]),
                 *(again_and_again(one.refresh) for one in browsers),
             )
             wire.delay_s = 0
