@@ -157,11 +157,11 @@ def sign_out_in_another_tab(visitor: Visitor) -> None:
 
 def requests_for(server: ServerProcess, path: str) -> int:
     """How many the server has answered; the browser does not show those that it makes ahead of time."""
-    return len(re.findall(rf"stormcellar\.access \d+ GET {path} ", server.log))
+    return len(re.findall(rf"stormcellar\.access (?:\[[^\]]*\] )?\d+ GET {path} ", server.log))
 
 
-def see_links(visitor: Visitor, server: ServerProcess, path: str) -> None:
+def see_links(visitor: Visitor, server: ServerProcess, path: str, target: str = "/private") -> None:
     """Go to a page whose link is followed ahead of time, and wait until the server was asked for it."""
-    asked = requests_for(server, "/private")
+    asked = requests_for(server, target)
     visitor.goto(path)
-    visitor.until(lambda: requests_for(server, "/private") == asked + 1)
+    visitor.until(lambda: requests_for(server, target) == asked + 1)

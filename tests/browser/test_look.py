@@ -23,8 +23,13 @@ def faults(page: Page, axe: Callable[[Page], list[str]]) -> list[str]:
 
 @every_screen
 def test_axe_finds_nothing_and_nothing_runs_over_the_edge(
-    new_context: Callable[..., BrowserContext], axe: Callable[[Page], list[str]], scheme: str, width: int
+    new_context: Callable[..., BrowserContext],
+    complaints: Complaints,
+    axe: Callable[[Page], list[str]],
+    scheme: str,
+    width: int,
 ) -> None:
+    complaints.allow("WebSocket connection")  # nobody is there to take it
     context = new_context(color_scheme=scheme, viewport={"width": width, "height": 720})
     site = ScriptedSite(context)
     site.answer_refresh = lambda: None  # so the refresh pages stay

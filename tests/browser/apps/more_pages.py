@@ -15,6 +15,7 @@ from tornado.web import HTTPError
 
 import server
 from handlers.base import BaseHandler, ProtectedAPIHandler, ProtectedHandler
+from handlers.recent_sign_in import SIGN_IN_TIME
 from sessions import Session, TryRefreshTokenError
 from settings import Settings
 
@@ -105,23 +106,23 @@ class PrivateHandler(ProtectedHandler):
 
 
 class AheadHandler(BaseHandler):
-    """GET /prefetch-links and /prerender-links: a page whose link the browser follows ahead of time.
+    """GET /prefetch-links, /prerender-links and the like: a page whose link the browser follows ahead of time.
 
     It brings none of the kit's scripts, which would load it anew at a sign-out in another tab.
     """
 
     public = "has only a link"
 
-    def initialize(self, action: str = "") -> None:
+    def initialize(self, action: str = "", target: str = "/private") -> None:
         super().initialize()
-        self.action = action
+        self.action, self.target = action, target
 
     def may_renew(self) -> bool:
         return False
 
     def get(self) -> None:
-        self.set_header("Speculation-Rules", f'"/rules/{self.action}.json"')
-        self.finish(BARE % ("Links", '<a href="/private">Private</a>'))
+        self.set_header("Speculation-Rules", f'"/rules/{self.action}.json?target={self.target}"')
+        self.finish(BARE % ("Links", f'<a href="{self.target}">Private</a>'))
 
 
 class RulesHandler(BaseHandler):
@@ -130,9 +131,18 @@ class RulesHandler(BaseHandler):
     public = "says only which links to follow"
 
     def get(self, action: str) -> None:
-        rule = {"source": "list", "urls": ["/private"], "eagerness": "immediate"}
+        target = self.get_query_argument("target")
+        rule = {"source": "list", "urls": [target], "eagerness": "immediate"}
         self.set_header("Content-Type", "application/speculationrules+json")
         self.finish(json.dumps({action: [rule]}))
+
+
+class LongAgoHandler(WithPage, ProtectedHandler):
+    """GET /long-ago: from now on the visitor signed in long ago."""
+
+    async def get(self) -> None:
+        await self.session.merge_into_access_token_payload(SIGN_IN_TIME.set_now(0))
+        self.show("Long ago", "")
 
 
 class BareHandler(BaseHandler):
@@ -158,6 +168,9 @@ ROUTES: list[Any] = [
     (r"/never", NeverContentHandler),
     (r"/prefetch-links", AheadHandler, {"action": "prefetch"}),
     (r"/prerender-links", AheadHandler, {"action": "prerender"}),
+    (r"/prefetch-dashboard-links", AheadHandler, {"action": "prefetch", "target": "/dashboard"}),
+    (r"/prerender-dashboard-links", AheadHandler, {"action": "prerender", "target": "/dashboard"}),
+    (r"/long-ago", LongAgoHandler),
     (r"/rules/(prefetch|prerender)\.json", RulesHandler),
     (r"/private", PrivateHandler),
     (r"/bare", BareHandler),
