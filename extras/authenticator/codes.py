@@ -27,7 +27,9 @@ STEPS_ASIDE = 1  # RFC 6238, section 5.2: one step for what is on the way, and f
 NONCE_BYTES = 12
 RECOVERY_CODES = 10
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no i, l, o, 0, 1, which people confuse
-_RECOVERY_CHARACTERS = 12  # log2(31) * 12 = 59 bits
+_RECOVERY_CHARACTERS = (
+    14  # log2(31) * 14 = 69 bits: from 64 on nobody need count guesses (NIST SP 800-63B, 5.1.2.2)
+)
 
 
 def new_secret() -> bytes:
@@ -63,7 +65,7 @@ def address(secret: bytes, *, account: str, issuer: str) -> str:
 
 
 def new_recovery_codes() -> list[str]:
-    """Codes that each work once; two groups of six, so that they can be read aloud."""
+    """Codes that each work once; two groups of seven, so that they can be read aloud."""
     half = _RECOVERY_CHARACTERS // 2
     count = range(_RECOVERY_CHARACTERS)
     texts = ["".join(secrets.choice(_ALPHABET) for _ in count) for _ in range(RECOVERY_CODES)]

@@ -2,8 +2,11 @@
 """Who has which authenticator app, and which codes have been used.
 
 A code counts once: the time step that was last accepted is kept, and no code of that step or an older one is
-taken again, by whatever process. Wrong codes are counted with the account, so guessing is as slow from a
-thousand addresses as from one.
+taken again, by whatever process. Tries are counted with the account, so guessing is as slow from a thousand
+addresses as from one: 10 an hour, and 100 in a row. Recovery codes are too long to be guessed and count
+always, so nobody who knows a password can keep the account's owner out by guessing.
+
+Source: NIST SP 800-63B, sections 5.1.2.2 and 5.2.2.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from accounts.text import is_storable
 from extras.authenticator.codes import DIGITS, Vault, plain, step_of
 from sessions.store import Connection, Database
 
-MAX_ATTEMPTS = 10  # 240 guesses a day, each right with 3 in a million
+MAX_ATTEMPTS = 10
 WINDOW_S = 3600
+MAX_IN_A_ROW = 100  # each is right with 3 in a million
 MAX_CODE_CHARACTERS = 40
 
 # Times are Unix milliseconds. Without `confirmed_at_ms` the app is only being set up, and asked of nobody.
@@ -29,7 +33,8 @@ TABLES = [
         confirmed_at_ms BIGINT,
         last_step BIGINT NOT NULL DEFAULT -1,
         attempts INTEGER NOT NULL DEFAULT 0,
-        attempts_since_ms BIGINT NOT NULL DEFAULT 0
+        attempts_since_ms BIGINT NOT NULL DEFAULT 0,
+        in_a_row INTEGER NOT NULL DEFAULT 0
     );
     CREATE TABLE recovery_codes (
         user_id TEXT NOT NULL,
@@ -54,8 +59,16 @@ class TooManyAttemptsError(CodeRefusedError):
 
     def __init__(self, retry_after_s: int) -> None:
         minutes = -(-retry_after_s // 60)
-        super().__init__(f"Too many wrong codes. Try again in {minutes} minute{'s' * (minutes != 1)}.")
+        wait = f"Try again in {minutes} minute{'s' * (minutes != 1)}, or use a recovery code."
+        super().__init__(f"Too many wrong codes. {wait}")
         self.retry_after_s = retry_after_s
+
+
+class ShutError(CodeRefusedError):
+    """Nobody was right for so long that the app's codes count no more."""
+
+    def __init__(self) -> None:
+        super().__init__("There were too many wrong codes in a row. Only a recovery code counts now.")
 
 
 @dataclass(frozen=True)
@@ -133,20 +146,21 @@ class Authenticators:
         """Accept a code of the app, or a recovery code; neither will be accepted again.
 
         Raises:
-            WrongCodeError, TooManyAttemptsError: it does not count.
+            WrongCodeError, TooManyAttemptsError, ShutError: it does not count.
         """
         code = plain(code[: MAX_CODE_CHARACTERS + 1])
 
         def work(connection: Connection) -> CodeRefusedError | None:
-            refusal = self._count_attempt(connection, user_id, int(now_s * 1000))
+            is_app_code = len(code) == DIGITS
+            refusal = self._count_attempt(connection, user_id, int(now_s * 1000)) if is_app_code else None
             if refusal is not None:
                 return refusal
-            is_app_code = len(code) == DIGITS
             accept = self._accept_app_code if is_app_code else self._spend_recovery_code
             if not accept(connection, user_id, code, now_s):
                 return WrongCodeError()
             connection.execute(
-                "UPDATE authenticators SET attempts = 0 WHERE user_id = :user_id", {"user_id": user_id}
+                "UPDATE authenticators SET attempts = 0, in_a_row = 0 WHERE user_id = :user_id",
+                {"user_id": user_id},
             )
             return None
 
@@ -194,19 +208,22 @@ class Authenticators:
             whose,
         )
         counted = connection.execute(
-            "UPDATE authenticators SET attempts = attempts + 1"
-            " WHERE user_id = :user_id AND confirmed_at_ms IS NOT NULL AND attempts < :most",
-            {"user_id": user_id, "most": MAX_ATTEMPTS},
+            "UPDATE authenticators SET attempts = attempts + 1, in_a_row = in_a_row + 1"
+            " WHERE user_id = :user_id AND confirmed_at_ms IS NOT NULL AND attempts < :most"
+            " AND in_a_row < :most_in_a_row",
+            {"user_id": user_id, "most": MAX_ATTEMPTS, "most_in_a_row": MAX_IN_A_ROW},
         )
         if counted.rowcount == 1:
             return None
         row = connection.execute(
-            "SELECT attempts_since_ms FROM authenticators"
+            "SELECT attempts_since_ms, in_a_row FROM authenticators"
             " WHERE user_id = :user_id AND confirmed_at_ms IS NOT NULL",
             {"user_id": user_id},
         ).fetchone()
         if row is None:
             return WrongCodeError()
+        if row[1] >= MAX_IN_A_ROW:
+            return ShutError()
         return TooManyAttemptsError(max(1, WINDOW_S - (now_ms - row[0]) // 1000))
 
     def _accept_app_code(self, connection: Connection, user_id: str, code: str, now_s: float) -> bool:

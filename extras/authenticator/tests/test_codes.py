@@ -53,7 +53,7 @@ def test_whatever_is_no_code_is_refused(code: str) -> None:
 def test_recovery_codes_are_ten_different_ones_that_can_be_read_aloud() -> None:
     made = codes.new_recovery_codes()
     assert len(set(made)) == 10
-    assert all(re.fullmatch("[a-hj-km-np-z2-9]{6}-[a-hj-km-np-z2-9]{6}", code) for code in made)
+    assert all(re.fullmatch("[a-hj-km-np-z2-9]{7}-[a-hj-km-np-z2-9]{7}", code) for code in made)
 
 
 def test_the_key_uri_says_whose_secret_it_is() -> None:

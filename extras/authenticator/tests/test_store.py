@@ -13,8 +13,11 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from extras.authenticator.codes import Vault, new_recovery_codes, new_secret
 from extras.authenticator.store import (
     MAX_ATTEMPTS,
+    MAX_IN_A_ROW,
+    WINDOW_S,
     Authenticators,
     CodeRefusedError,
+    ShutError,
     TooManyAttemptsError,
     WrongCodeError,
 )
@@ -53,12 +56,20 @@ def test_two_processes_accept_each_code_once_and_count_all_guesses(place: Path |
             assert sorted(found) == ["WrongCodeError"] * 3 + ["accepted"]
         assert await one.recovery_codes_left("ann") == 9
         await one.check("ann", recovery_codes[1], NOW_S)  # which begins the count anew
-        guesses = [outcome(process.check("ann", "x", NOW_S)) for process in (one, two) * MAX_ATTEMPTS]
+        right = {code(NOW_S + WINDOW_S * hour + aside) for hour in range(12) for aside in (-30, 0, 30)}
+        wrong = next(text for text in map("{:06}".format, range(100)) if text.encode() not in right)
+        guesses = [outcome(process.check("ann", wrong, NOW_S)) for process in (one, two) * MAX_ATTEMPTS]
         found = await asyncio.gather(*guesses)
         assert (found.count("WrongCodeError"), found.count("TooManyAttemptsError")) == (10, 10)
         with pytest.raises(TooManyAttemptsError):
-            await two.check("ann", recovery_codes[2], NOW_S + 3599)
-        await two.check("ann", recovery_codes[2], NOW_S + 3600)
+            await two.check("ann", wrong, NOW_S + WINDOW_S - 1)
+        for number in range(MAX_ATTEMPTS, MAX_IN_A_ROW):
+            now_s = NOW_S + WINDOW_S * (number // MAX_ATTEMPTS)
+            assert await outcome(one.check("ann", wrong, now_s)) == "WrongCodeError"
+        with pytest.raises(ShutError):
+            await two.check("ann", code(NOW_S + 10**6).decode(), NOW_S + 10**6)
+        await two.check("ann", recovery_codes[2], NOW_S + 10**6)
+        await two.check("ann", code(NOW_S + 10**6).decode(), NOW_S + 10**6)
         await one.remove("ann")
         with pytest.raises(WrongCodeError):
             await two.check("ann", recovery_codes[3], NOW_S)
