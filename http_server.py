@@ -17,10 +17,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
+from tornado.http1connection import HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPMessageDelegate
 from tornado.iostream import IOStream, StreamClosedError
@@ -35,11 +35,11 @@ BODY_TIMEOUT_S = 30
 IDLE_TIMEOUT_S = 75
 LOOK_INTERVAL_S = 1.0
 
-LINE_ENDS_BADLY = re.compile(rb"(?<!\r)\n|\r(?!\n)")
+IN_HEADS = bytes([*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)])  # field-vchar, whitespace, line ends
+is_field_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
-ParseHead = Callable[[bytes], tuple[str, HTTPHeaders]]
 
 
 def make_http_server(application: Application) -> LimitedServer:
@@ -70,7 +70,7 @@ class LimitedServer(HTTPServer):
     def start_request(
         self, server_conn: object, request_conn: Any
     ) -> HTTPMessageDelegate:  # called before each head is read
-        request_conn._parse_headers = StrictHead(request_conn)
+        request_conn._parse_headers = partial(read_head, request_conn.stream)
         if self._looking is None:
             self._looking = asyncio.ensure_future(self._look_after_heads())
         return super().start_request(server_conn, request_conn)
@@ -104,34 +104,37 @@ def _has_begun_a_head(stream: IOStream) -> bool:
     return stream._read_regex is not None and stream._read_buffer_size > 0
 
 
-class StrictHead:
-    """Tornado's parser of a head, for one request, after a look at the bytes."""
+def read_head(stream: IOStream, head: bytes) -> tuple[str, HTTPHeaders]:
+    """The first line of a request and its headers, as HTTP1Connection._parse_headers gives them.
 
-    __slots__ = ("_connection", "_parse")
+    All bytes are looked at once, and not header by header: the cookies of a session are long.
 
-    def __init__(self, connection: HTTP1Connection) -> None:
-        self._connection = connection
-        self._parse = cast(ParseHead, connection._parse_headers)
-
-    def __call__(self, head: bytes) -> tuple[str, HTTPHeaders]:
-        """As HTTP1Connection._parse_headers.
-
-        Raises:
-            HTTPInputError: the head can be read in two ways, or not at all; Tornado answers 400 and closes.
-            StreamClosedError: it is too large, which has been answered.
-        """
-        if len(head) > MAX_HEAD_BYTES:
-            stream = self._connection.stream
-            with contextlib.suppress(StreamClosedError):
-                stream.write(HEAD_TOO_LARGE)
-            stream.close()
-            raise StreamClosedError
-        if LINE_ENDS_BADLY.search(head):
-            raise HTTPInputError("a line ends otherwise than by CR LF")
-        start_line, headers = self._parse(head)
-        if "Content-Length" in headers or "Transfer-Encoding" in headers:
-            _check_framing(start_line, headers)
-        return start_line, headers
+    Raises:
+        HTTPInputError: the head can be read in two ways, or not at all; Tornado answers 400 and closes.
+        StreamClosedError: it is too large, which has been answered.
+    """
+    if len(head) > MAX_HEAD_BYTES:
+        with contextlib.suppress(StreamClosedError):
+            stream.write(HEAD_TOO_LARGE)
+        stream.close()
+        raise StreamClosedError
+    if not head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n"):
+        raise HTTPInputError("a line ends otherwise than by CR LF")
+    if head.translate(None, IN_HEADS):
+        raise HTTPInputError("there is a control character in the head")
+    start_line, *lines = head.lstrip(b"\r\n").decode("latin1").rstrip("\r\n").split("\r\n")
+    headers = HTTPHeaders()
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not is_field_name(name):
+            raise HTTPInputError("a header has no name, or not one that can be a name")
+        if name in headers:
+            headers.add(name, value.strip(" \t"))
+        else:
+            headers[name] = value.strip(" \t")
+    if "Content-Length" in headers or "Transfer-Encoding" in headers:
+        _check_framing(start_line, headers)
+    return start_line, headers
 
 
 def _check_framing(start_line: str, headers: HTTPHeaders) -> None:

@@ -12,12 +12,17 @@ import gzip
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from unittest.mock import Mock
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPInputError
 from tornado.netutil import bind_sockets
 
 import http_server
-from http_server import MAX_HEAD_BYTES, LimitedServer, make_http_server
+from http_server import MAX_HEAD_BYTES, LimitedServer, make_http_server, read_head
 from server import Application
 from tests.client import PASSWORD
 from tests.handlers.parts import with_settings
@@ -301,3 +306,41 @@ async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_its_time(
     async with listening(app) as (server, port):
         server.conn_params.body_timeout = 0.05
         assert await exchange(port, POST + b"Content-Length: 5\r\n\r\nab") == b""
+
+
+heads = st.lists(
+    st.sampled_from(
+        [b"GET / HTTP/1.1", b"Host: a", b"host:b", b" folded", b"X:", b"No colon", b"B\xe9: c", b":v"]
+    )
+    | st.binary(max_size=12)
+    | st.builds(lambda name, value: name + b":" + value, st.binary(max_size=5), st.binary(max_size=9)),
+    min_size=1,
+    max_size=5,
+).map(lambda lines: b"\r\n".join(lines) + b"\r\n\r\n")
+
+
+@given(heads)
+@example(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nCookie:\t a=1 \r\nCookie: b=\xe9\r\n\r\n")
+def test_a_head_is_read_as_tornado_reads_it_or_refused(head: bytes) -> None:
+    """Read faster, and stricter, but never otherwise."""
+    try:
+        start_line, headers = read_head(Mock(), head)
+    except HTTPInputError:
+        return
+    expected_line, expected = HTTP1Connection._parse_headers(Mock(), head)
+    assert (start_line, list(headers.get_all())) == (expected_line, list(expected.get_all()))
+
+
+@given(st.sampled_from([b"Host", b"X-Y", b"Cookie"]), st.binary(max_size=30))
+@example(b"Cookie", b"sAccessToken=a.b.c; sFrontToken=x=")
+def test_a_header_that_tornado_reads_is_read(name: bytes, value: bytes) -> None:
+    head = b"GET / HTTP/1.1\r\nAccept: x\r\n" + name + b": " + value + b"\r\n\r\n"
+    if not head.count(b"\r\n") == head.count(b"\r") == head.count(b"\n") == 4:
+        return
+    try:
+        expected = HTTP1Connection._parse_headers(Mock(), head)
+    except HTTPInputError:
+        with pytest.raises(HTTPInputError):
+            read_head(Mock(), head)
+    else:
+        assert list(read_head(Mock(), head)[1].get_all()) == list(expected[1].get_all())
