@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -60,6 +61,7 @@ async def serve(application: Application, announce: Callable[[int], None]) -> No
     if LIFELINE_VARIABLE in os.environ:
         outlive_nobody(int(os.environ[LIFELINE_VARIABLE]), stop)
     await application.start()
+    settle()
     sockets = inherited_sockets() or listen(options)
     server = make_http_server(application)
     server.add_sockets(sockets)
@@ -69,6 +71,12 @@ async def serve(application: Application, announce: Callable[[int], None]) -> No
         announce(sockets[0].getsockname()[1])
     await stop.wait()
     await drain(application, server)
+
+
+def settle() -> None:
+    """Have the garbage collector pass over what was made at the start: it lives as long as the process."""
+    gc.collect()
+    gc.freeze()
 
 
 def outlive_nobody(lifeline: int, stop: asyncio.Event) -> None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import itertools
 import json
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,6 +127,7 @@ class Application(TornadoApplication):
         self.metrics = self.journal.metrics = self._metrics()
         self.draining = False
         self.requests_under_way = 0
+        self.request_numbers = itertools.count(secrets.randbits(47))  # servers rarely give one twice
         self.started = False
         self._starting = asyncio.Lock()
         self._tasks: list[asyncio.Future[None]] = []

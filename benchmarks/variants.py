@@ -27,6 +27,8 @@ from tornado.httpserver import HTTPServer  # noqa: E402
 from tornado.netutil import bind_sockets  # noqa: E402
 from tornado.web import Application, RequestHandler, URLSpec, authenticated  # noqa: E402
 
+import logs  # noqa: E402
+import processes  # noqa: E402
 import server  # noqa: E402
 from handlers.base import ProtectedHandler  # noqa: E402
 from handlers.routes import routes  # noqa: E402
@@ -119,6 +121,7 @@ class KitHandler(ProtectedHandler):
 
 
 async def kit() -> Made:
+    logs.configure("text", debug=False)
     table = [URLSpec("/page", KitHandler)]
     server.routes = lambda options: [*routes(options), *table]
     application = server.make_app(Settings(data_dir=Path(tempfile.mkdtemp())))
@@ -126,6 +129,7 @@ async def kit() -> Made:
     session = await application.sessions.create_new_session(USER_ID)
     assert session.new_tokens is not None
     tokens = session.new_tokens
+    processes.settle()
     cookie = f"sAccessToken={tokens.access_token}; sRefreshMarker=1; sFrontToken={tokens.front_token}"
     return application, f"{cookie}; st-last-access-token-update={int(time.time() * 1000)}"
 
@@ -149,6 +153,8 @@ async def serve(name: str) -> None:
 
 
 if __name__ == "__main__":
-    # Tornado's access log and the kit's, both into a file, as a service manager would have it.
-    logging.basicConfig(level=logging.INFO, stream=open(os.devnull, "w"))  # noqa: SIM115
+    # Tornado's access log and the kit's, line by line, as a service manager would have it.
+    sys.stderr = open(os.devnull, "w", buffering=1)  # noqa: SIM115
+    if sys.argv[1] != "kit":
+        logging.basicConfig(level=logging.INFO)
     asyncio.run(serve(sys.argv[1]))

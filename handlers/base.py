@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import http.client
 import logging
-import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
+from tornado.locale import Locale, get_supported_locales
 from tornado.web import HTTPError, RequestHandler
 
 from accounts import ThrottledError, TooBusyError, WrongCredentialsError
@@ -117,7 +117,7 @@ class BaseHandler(RequestHandler):
             self.app.jar, self.request, options.token_transfer_method, options.expose_access_token
         )
         self.arrived_by: Method = "cookie"
-        self.request_id = secrets.token_hex(6)
+        self.request_id = f"{next(self.app.request_numbers):012x}"
 
     @property
     def app(self) -> Application:
@@ -329,6 +329,14 @@ class BaseHandler(RequestHandler):
 
     def compute_etag(self) -> None:
         """None: what must not be stored needs no validator (RFC 9111, section 5.2.2.5)."""
+
+    def check_etag_header(self) -> bool:
+        return "Etag" in self._headers and super().check_etag_header()
+
+    def get_browser_locale(self, default: str = "en_US") -> Locale:
+        """There is nothing to choose from until translations are loaded."""
+        first, *others = get_supported_locales()
+        return super().get_browser_locale(default) if others else Locale.get(first)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
         """Text of the URL or a form; 400 if it is not UTF-8, without repeating what may be a password."""

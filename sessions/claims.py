@@ -309,7 +309,7 @@ async def validate_claims(
         ValueError: a claim's update contains a protected name.
     """
     validators = list(validators)
-    working, update, fetched = dict(payload), dict[str, Any](), set[str]()
+    working, update, fetched = payload, dict[str, Any](), set[str]()
     for validator in validators:
         claim = validator.claim
         if claim and claim.key not in fetched and validator.should_refetch(working, now_ms):
@@ -317,11 +317,13 @@ async def validate_claims(
             built = await claim.build(user_id, tenant_id, working, now_ms)
             working = merge_payload(working, built)
             update |= built
-    results = [(validator.id, validator.validate(working, now_ms)) for validator in validators]
-    return ClaimsOutcome(
-        {name: value for name, value in update.items() if _json(value) != _json(payload.get(name))},
-        [ClaimError(id, result.reason) for id, result in results if not result.valid],
-    )
+    errors = [
+        ClaimError(validator.id, result.reason)
+        for validator in validators
+        if not (result := validator.validate(working, now_ms)).valid
+    ]
+    changes = {name: value for name, value in update.items() if _json(value) != _json(payload.get(name))}
+    return ClaimsOutcome(changes, errors)
 
 
 def _json(value: Any) -> str:
