@@ -8,8 +8,9 @@ const SIGNS_OF_LIFE = ["pointerdown", "keydown", "visibilitychange"];
  * Holds a line to the session while the page is open, so that the page hears at once when the session has ended. What is
  * inside an element with `data-live` is fetched anew whenever one of the user's sessions began or ended.
  *
- * The line is closed while the page is kept for Back, because browsers keep no page with an open one. It does not renew
- * the session: a window that nobody looks at must not keep somebody signed in.
+ * The line is closed when the page is left, because browsers keep no page for Back with an open one (Chromium none that
+ * had one and is not to be stored, so have this on few pages). It does not renew the session: a window that nobody looks
+ * at must not keep somebody signed in.
  *
  * @param {HTMLElement} element
  * @param {(root: ParentNode) => void} start what starts the behaviours of new elements
