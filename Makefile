@@ -14,9 +14,18 @@ run: ## set up what is missing and start the server for development
 	@tools/setup kit
 	@exec .venv/bin/python server.py --debug $(ARGS)
 
-test: ## set up all that the tests need and run every one
+# The quick tests run on every core, and what they cover is measured; the slow ones share browsers and databases.
+test: ## set up all that the tests need; style, types, every test, and how much the quick ones cover
 	@tools/setup tests
+ifeq ($(strip $(ARGS)),)
+	.venv/bin/python -m ruff check
+	.venv/bin/python -m ruff format --check
+	.venv/bin/python -m mypy
+	.venv/bin/python -m pytest -q -n auto -m "$(QUICK)" --cov --cov-report=term
+	.venv/bin/python -m pytest -m "not ($(QUICK))"
+else
 	@exec .venv/bin/python -m pytest $(ARGS)
+endif
 
 check: ## the quick loop: style, types, and the tests that need nothing but Python
 	@tools/setup checks
