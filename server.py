@@ -58,6 +58,7 @@ from sessions import (
     SessionClaim,
     SessionConfig,
     Sessions,
+    SharedClock,
     StoreUnavailableError,
     SystemClock,
     UserRoleClaim,
@@ -106,9 +107,12 @@ class Application(TornadoApplication):
         global_claim_validators: Sequence[ClaimValidator] = (),
         **engine_options: Any,
     ) -> None:
-        clock = clock or SystemClock()
         self.options = options
-        self.jar = CookieJar(options, clock)
+        if not options.verify_only:
+            configuration.ensure_data_dir(options)
+            self.database = open_database(options)
+        self.clock = clock or self._clock()
+        self.jar = CookieJar(options, self.clock)
         self.addresses = Addresses.of(options)
         self.proxies = Proxies(options.trusted_proxies)
         self.standing_headers = StandingHeaders(default_headers(options))
@@ -116,13 +120,11 @@ class Application(TornadoApplication):
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
         self.extras: Sequence[Extra] = ()
         if options.verify_only:
-            self._verify_only(clock, global_claim_validators)
+            self._verify_only(global_claim_validators)
         else:
-            self._keep_accounts(
-                clock, password_parameters, mailer, claims, global_claim_validators, engine_options
-            )
+            self._keep_accounts(password_parameters, mailer, claims, global_claim_validators, engine_options)
         self.live = LiveConnections(self.sessions)
-        self.journal = Journal(clock, audit=None if options.verify_only else self.audit)
+        self.journal = Journal(self.clock, audit=None if options.verify_only else self.audit)
         self.sessions.on_event = self._hear_session
         self.metrics = self.journal.metrics = self._metrics()
         self.draining = False
@@ -148,7 +150,7 @@ class Application(TornadoApplication):
         # For static_url() in templates. As an argument it makes Tornado put routes of its own before ours.
         self.settings["static_path"] = str(HERE / "static")
 
-    def _verify_only(self, clock: Clock, global_claim_validators: Sequence[ClaimValidator]) -> None:
+    def _verify_only(self, global_claim_validators: Sequence[ClaimValidator]) -> None:
         options = self.options
         self.extras = [extra for part in installed() if (extra := part.for_verifying(self)) is not None]
         validators = [validator for extra in self.extras for validator in extra.validators]
@@ -157,23 +159,25 @@ class Application(TornadoApplication):
         validators += global_claim_validators
         engine = RemoteSessions(
             RemoteConfig(options.jwks_url, options.issuer, options.anti_csrf_mode),
-            clock=clock,
+            clock=self.clock,
             global_claim_validators=validators,
         )
         self.sessions = cast(Sessions, engine)
 
+    def _clock(self) -> Clock:
+        """One clock for all servers on one database server; on one machine they have one already."""
+        is_shared = not self.options.verify_only and self.options.uses_postgres
+        return SharedClock(self.database.now) if is_shared else SystemClock()
+
     def _keep_accounts(
         self,
-        clock: Clock,
         password_parameters: Argon2Parameters,
         mailer: Mailer | None,
         claims: Sequence[SessionClaim[Any]],
         global_claim_validators: Sequence[ClaimValidator],
         engine_options: dict[str, Any],
     ) -> None:
-        options = self.options
-        configuration.ensure_data_dir(options)
-        self.database = open_database(options)
+        options, clock = self.options, self.clock
         self.hasher = PasswordHasher(
             options.password_hash_workers, options.password_hash_queue, password_parameters
         )
@@ -298,6 +302,9 @@ class Application(TornadoApplication):
                     await self.sessions.start()
                 else:
                     await self.database.open()
+                    if isinstance(self.clock, SharedClock):
+                        await self.clock.set()
+                        self._tasks.append(asyncio.ensure_future(self.clock.keep_set()))
                     await self.sessions.start()
                     await self.accounts.open()
                     await self.limits.open()

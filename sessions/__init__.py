@@ -15,7 +15,7 @@ from sessions.claims import (
     UserRoleClaim,
     ValidationResult,
 )
-from sessions.clock import Clock, SystemClock
+from sessions.clock import Clock, SharedClock, SystemClock
 from sessions.config import SessionConfig
 from sessions.engine import Sessions
 from sessions.errors import (
@@ -50,6 +50,7 @@ __all__ = [
     "SessionError",
     "SessionInformation",
     "Sessions",
+    "SharedClock",
     "StoreUnavailableError",
     "SystemClock",
     "TokenTheftError",

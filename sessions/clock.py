@@ -3,8 +3,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
+
+from sessions.errors import StoreUnavailableError
+
+log = logging.getLogger("stormcellar.sessions")
+
+SET_INTERVAL_S = 60.0
+WORTH_A_WARNING_S = 1.0
 
 
 class Clock(Protocol):
@@ -18,3 +28,44 @@ class SystemClock:
 
     def now(self) -> float:
         return time.time()
+
+
+class SharedClock:
+    """This machine's clock, set by the one that all servers of a site share: their database's.
+
+    Lifetimes and the grace period of a refresh are measured from what another server wrote down; where two
+    machines disagree by more than that period, a second tab would be taken for a thief.
+
+    Args:
+        ask: what the shared clock shows, Unix seconds; raises StoreUnavailableError.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[float]]) -> None:
+        self._ask = ask
+        self.ahead_s = 0.0
+        """How far the shared clock is ahead of this machine's."""
+
+    def now(self) -> float:
+        return time.time() + self.ahead_s
+
+    async def set(self) -> None:
+        """Ask once. It is off by half of the time that asking takes at most.
+
+        Raises:
+            StoreUnavailableError: the database does not answer; the clock goes on as it was.
+        """
+        before = time.time()
+        shared = await self._ask()
+        ahead_s = shared - (before + time.time()) / 2
+        if abs(ahead_s) > WORTH_A_WARNING_S and abs(ahead_s - self.ahead_s) > WORTH_A_WARNING_S:
+            log.warning("this machine's clock is %.1f s away from the database's, which counts", -ahead_s)
+        self.ahead_s = ahead_s
+
+    async def keep_set(self) -> None:
+        """Ask again and again: clocks drift, and are put right."""
+        while True:
+            await asyncio.sleep(SET_INTERVAL_S)
+            try:
+                await self.set()
+            except StoreUnavailableError as error:
+                log.warning("the clock goes on as it was: %s", error)

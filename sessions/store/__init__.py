@@ -50,6 +50,10 @@ class Database(Protocol):
     async def open(self) -> None:
         """Connect; called once before anything else, on the running event loop."""
 
+    async def now(self) -> float:
+        """What the clock of the machine shows that all of the database's writers share; Unix seconds."""
+        raise NotImplementedError
+
     async def close(self) -> None:
         """Finish the writes that wait, then let go of every connection and thread."""
 

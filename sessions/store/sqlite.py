@@ -93,6 +93,9 @@ class SqliteDatabase:
         await opened
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="sqlite-read")
 
+    async def now(self) -> float:
+        return time.time()
+
     async def close(self) -> None:
         readers, self._readers = self._readers, None
         if readers is None:
