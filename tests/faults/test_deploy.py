@@ -61,7 +61,7 @@ class Visitors:
 
     def _ask(self, method: str, path: str) -> None:
         body = json.dumps({"formFields": credentials("nobody@example.com")}) if method == "POST" else None
-        headers = {"Content-Type": "application/json"} if body else {}
+        headers = {"Content-Type": "application/json", "rid": "emailpassword"} if body else {}
         connection = http.client.HTTPConnection(
             self.address.hostname or "", self.address.port, timeout=DEADLINE_S
         )
