@@ -66,7 +66,7 @@ lock: ## pin every package with its hashes: requirements*.lock from requirements
 
 audit: ## ask whether any pinned package has a known weakness
 	@tools/setup tools
-	@.venv-tools/bin/python tools/audit.py
+	@.venv-tools/bin/python tools/known_weaknesses.py
 
 fuzz: ## let a coverage-guided fuzzer loose on the parsers of tokens, cookies and addresses
 	@tools/setup fuzz

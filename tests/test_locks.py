@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.serving import ROOT
-from tools.audit import audit, main
+from tools.known_weaknesses import audit, main
 
 LISTS = sorted(ROOT.glob("requirements*.txt"), key=lambda path: path.stem)
 ENTRY = re.compile(
