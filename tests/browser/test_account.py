@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import Complaints
 from tests.browser.test_after_sign_out import MORE_PAGES, see_links
@@ -281,16 +282,25 @@ def test_a_server_that_cannot_answer_signs_nobody_out(
     complaints.allow(r"status of 503|Failed to load")
     visitor = visit(server.url)
     visitor.sign_up()
-    for answer in ({"status": 503, "json": {}}, {"status": 200, "body": "<html>"}, None):
-        visitor.context.unroute_all()
-        visitor.context.route(
-            "**/session-alive",
-            lambda route, answer=answer: route.fulfill(**answer) if answer else route.abort(),  # type: ignore[misc]
-        )
-        with visitor.page.expect_event("requestfinished" if answer else "requestfailed"):
-            look_again(visitor.page)
-        expect(visitor.page.locator("#user-id")).to_be_visible()
-        assert visitor.address == "/dashboard"
+    visitor.page.evaluate("window.isSame = true")
+    answers: list[dict[str, Any] | None] = [{"json": {"alive": False}}, {"json": {"alive": True}}, None]
+    answers += [{"status": 200, "body": "<html>"}, {"status": 503, "json": {}}]
+
+    def answer(route: Route) -> None:
+        given = answers.pop()
+        if given is None:
+            route.abort()
+        else:
+            route.fulfill(**given)
+
+    visitor.context.route("**/session-alive", answer)
+    for left in (4, 3, 2, 1):
+        look_again(visitor.page)
+        visitor.until(lambda left=left: len(answers) == left)  # type: ignore[misc]
+    expect(visitor.page.locator("#user-id")).to_be_visible()
+    assert visitor.page.evaluate("window.isSame") is True
+    look_again(visitor.page)
+    visitor.until(lambda: visitor.documents.count("GET /dashboard") == 2)
 
 
 # -- fetched ahead of time ---------------------------------------------------------------------------
