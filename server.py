@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stormcellar")
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent  # a release, not the link that leads to it
 PING_INTERVAL_S = 30  # a peer that has gone without a word is noticed within PING_TIMEOUT_S more
 PING_TIMEOUT_S = 20
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024

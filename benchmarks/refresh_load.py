@@ -7,8 +7,8 @@
 Users come and go by a daily rhythm: visits begin with a rate that is highest at 15:00 and lowest at 03:00,
 last for half an hour on average, and during one the page is in use all the time, so that a token is renewed
 when it ends (access_token_lifetime_s, shortened at random by up to access_token_jitter_percent). Whoever
-returns with a token that has ended renews it at once. So a refresh follows from every visit that begins with an
-old token, and from every token that ends during one.
+returns with a token that has ended renews it at once. So a refresh follows from every visit that begins with
+an old token, and from every token that ends during one.
 
 Then the same with an outage of ten minutes at 15:00: nobody can renew. Clients try again after 1, 2, 4, ...
 up to 30 seconds, each wait shortened at random by up to half, until they are answered; `capacity` says how
