@@ -30,6 +30,7 @@ from tornado.web import RequestHandler
 
 if TYPE_CHECKING:
     from server import Application
+    from sessions.store.session_store import FeedEntry
 
 LAG_INTERVAL_S = 0.5
 LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -101,12 +102,21 @@ class Metrics:
         if not application.options.verify_only:
             self._gauge("hash_queue", "Passwords waiting to be hashed", lambda: application.hasher.waiting)
             self._gauge("audit_events_lost", "Events that could not be kept", lambda: application.audit.lost)
-        self._lag = Histogram(
-            "stormcellar_event_loop_lag_seconds",
-            "How late the event loop was",
-            buckets=LATENCIES_S,
-            registry=self._registry,
-        )
+        self._lag = self._histogram("event_loop_lag", "How late the event loop was")
+
+        if not application.options.verify_only:
+            self._feed_delay = self._histogram(
+                "feed_delay", "From writing a revocation or a change of claims to hearing of it here"
+            )
+            application.sessions.feed.listen(self._heard)
+
+    def _heard(self, entry: FeedEntry) -> None:
+        sessions = self._application.sessions
+        if sessions.feed.state != "never" and entry.kind in ("revoked", "payload"):
+            self._feed_delay.observe(max(0.0, sessions.heard_after_s(entry)))
+
+    def _histogram(self, name: str, meaning: str) -> Histogram:
+        return Histogram(f"stormcellar_{name}_seconds", meaning, buckets=LATENCIES_S, registry=self._registry)
 
     def _gauge(self, name: str, meaning: str, value: Any) -> None:
         gauge = Gauge(f"stormcellar_{name}", meaning, registry=self._registry)

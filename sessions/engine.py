@@ -59,7 +59,7 @@ from sessions.keys import CLOCK_MARGIN_S, KeyRing, generate_private_key
 from sessions.refresh_token import PresentedToken, RefreshTokens, new_session_secret, token_hash
 from sessions.session import Session, SessionInformation, Tokens, front_token
 from sessions.store import Database
-from sessions.store.session_store import SessionRow, SessionStore, StoredSession, to_json
+from sessions.store.session_store import FeedEntry, SessionRow, SessionStore, StoredSession, to_json
 from sessions.store.text import is_storable
 from sessions.verifier import ClaimsOverride, Verifier, chosen_validators, compare_anti_csrf, same_text
 
@@ -587,6 +587,10 @@ class Sessions:
     def _tokens_end(self) -> float:
         """When the last access token that exists now will have expired, whoever's clock is asked."""
         return self.clock.now() + self.config.access_token_lifetime_s + CLOCK_MARGIN_S
+
+    def heard_after_s(self, entry: FeedEntry) -> float:
+        """How long ago a revocation, or a change of claims, was written into the feed."""
+        return self._tokens_end() - entry.keep_until
 
     def session_is_gone(self, session_handle: str, what: str = "is over") -> UnauthorisedError:
         """What its tokens are answered with.

@@ -14,6 +14,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from journal import EventName
 from metrics import LATENCIES_S, EachRequest
+from sessions.store.session_store import FeedEntry
 from tests.handlers.test_live import Site, run, site
 from tests.serving import ROOT
 
@@ -81,6 +82,23 @@ def test_metrics_count_requests_outcomes_and_refreshes_by_the_row_of_their_table
             assert 'stormcellar_account_events_total{event="signed in"} 1.0' in text
             assert 'stormcellar_request_seconds_count{handler="DashboardHandler",status="200"} 1.0' in text
             assert session.handle not in text
+
+    run(story)
+
+
+def test_how_late_a_revocation_is_heard_is_measured(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            sessions = here.application.sessions
+            session = await here.sign_in()
+            heard = asyncio.Event()
+            sessions.feed.listen(lambda _: heard.set())
+            late = FeedEntry(10**6, "revoked", session.handle, 0, "", sessions._tokens_end() - 0.2)
+            sessions.feed._apply(late)
+            await heard.wait()
+            text = (await get(here, "/metrics")).body.decode()
+            assert 'stormcellar_feed_delay_seconds_bucket{le="0.1"} 0.0' in text
+            assert 'stormcellar_feed_delay_seconds_bucket{le="0.25"} 1.0' in text
 
     run(story)
 
