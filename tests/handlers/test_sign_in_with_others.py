@@ -228,6 +228,18 @@ async def test_a_locked_user_stays_out(client: Client, openid: OpenIDProvider, a
 
 
 @pytest.mark.gen_test
+async def test_the_code_of_an_authenticator_app_is_still_asked_for(
+    client: Client, new_client: NewClient, openid: OpenIDProvider
+) -> None:
+    authenticator = pytest.importorskip("extras.authenticator.tests.parts")
+    await sign_in(client, openid, "s")
+    await authenticator.switch_on(client)
+    other = new_client()
+    assert (await sign_in(other, openid, "s")).code == 303
+    assert (await other.get("/dashboard")).headers["Location"] == "/second-factor?redirectBack=/dashboard"
+
+
+@pytest.mark.gen_test
 async def test_an_account_that_is_gone_is_made_anew(
     client: Client, openid: OpenIDProvider, app: Application
 ) -> None:
