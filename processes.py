@@ -18,14 +18,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -46,6 +47,21 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 # nothing is ever written to: it ends when the supervisor does, however that came.
 SOCKETS_VARIABLE, READY_VARIABLE = "KIT_LISTEN_FDS", "KIT_READY_FD"
 LIFELINE_VARIABLE = "KIT_LIFELINE_FD"
+
+
+def event_loop(options: Settings) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """What runs a coroutine to its end, as asyncio.run does, on the event loop that the settings name."""
+    if options.event_loop == "asyncio":
+        return asyncio.run
+    try:
+        run: Callable[[Coroutine[Any, Any, None]], None] = importlib.import_module("uvloop").run
+    except ImportError as error:
+        raise SettingsError(
+            f"event_loop is uvloop, but that cannot be used ({error}). Install it with "
+            "`.venv/bin/python -m pip install -r requirements-uvloop.txt`, or leave event_loop at asyncio",
+            "event_loop",
+        ) from error
+    return run
 
 
 # -- one process ------------------------------------------------------------------------------------

@@ -439,7 +439,7 @@ def main() -> None:
         if shown:
             return
         logs.configure(options.log_format, debug=options.debug)
-        asyncio.run(run(options))
+        processes.event_loop(options)(run(options))
     except (SettingsError, AccessUnsaid, Undescribed, StoreUnavailableError, OSError) as error:
         sys.exit(f"Stormcellar does not start: {error}")
 

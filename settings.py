@@ -366,6 +366,13 @@ class Settings:
         "listening socket: SIGHUP then replaces the workers without a failed request.",
         danger="Each takes its own memory. With debug on, one must do: only one can restart itself.",
     )
+    event_loop: Literal["asyncio", "uvloop"] = setting(
+        "asyncio",
+        unit="-",
+        effect="What waits for the network: Python's own event loop, or uvloop, which takes less CPU. It "
+        "needs requirements-uvloop.txt; docs/performance.md has figures of both.",
+        danger="With uvloop the server does not start where that is not installed.",
+    )
     drain_s: int = setting(
         20,
         unit="seconds",
