@@ -8,6 +8,7 @@ from handlers import limits
 from handlers.base import BaseHandler
 
 CHECK_COOKIES = "checkCookies"
+MOST_REFRESH_TOKENS = 4  # cookies of older domains and paths may come too
 CLEAR_SPECULATION = '"prefetchCache", "prerenderCache"'
 
 
@@ -92,7 +93,8 @@ class SignUpHandler(CredentialsHandler):
 class SignOutHandler(BaseHandler):
     """POST /signout: end this session, and drop the pages that the browser fetched ahead of time.
 
-    An expired access token is enough: whoever leaves need not renew first.
+    An expired access token is enough: whoever leaves need not renew first. One whose key is gone tells
+    nothing any more; then the refresh token must, which the browser sends to its own path only.
     """
 
     public = "whoever's session is over already may leave too"
@@ -103,9 +105,29 @@ class SignOutHandler(BaseHandler):
     async def post(self) -> None:
         token = self.transfer.cookie(self.app.jar.access)
         handle = await self.app.sessions.handle_of(token) if token else None
+        if handle is None and self.transfer.may_refresh():
+            self.redirect(self.with_return(self.app.addresses.end, self.redirect_back("/")), status=307)
+        else:
+            await self.end(handle)
+            self.leave()
+
+    async def end(self, handle: str | None) -> None:
         if handle is not None:
             await self.app.sessions.revoke_session(handle, reason="signed out")
+
+    def leave(self) -> None:
         self.session = None
         self.transfer.clear()
         self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
         self.see_other(self.redirect_back("/"))
+
+
+class SignOutByRefreshTokenHandler(SignOutHandler):
+    """POST {base}/session/refresh/signout: the same, under the path to which the refresh token comes."""
+
+    public = "takes a refresh token instead of a session"
+
+    async def post(self) -> None:
+        for token in self.transfer.cookies(self.app.jar.refresh)[:MOST_REFRESH_TOKENS]:
+            await self.end(await self.app.sessions.handle_of_refresh_token(token))
+        self.leave()

@@ -18,6 +18,7 @@ class Addresses:
         renew: renews the session without script, and goes to `redirectBack`.
         sign_in, sign_out: pages; they too take `redirectBack`.
         sign_up: "" if it is not known where that is.
+        end: ends a session by its refresh token; here only.
         account: the page of one's own account; "" if it is not known where that is.
         session_alive: tells whether the session has ended elsewhere; "" if nothing on this site knows that.
         api_origin: the API server's origin if it is another one, else "".
@@ -31,6 +32,7 @@ class Addresses:
     sign_in: str
     sign_out: str
     sign_up: str
+    end: str = ""
     account: str = ""
     session_alive: str = ""
     api_origin: str = ""
@@ -52,6 +54,7 @@ class Addresses:
                 "/signup",
                 account="/account",
                 session_alive="/session-alive",
+                end=f"{base}/session/refresh/signout",
                 other_pages=website,
             )
         elsewhere = options.api_domain if options.api_domain != options.public_url else ""

@@ -69,6 +69,7 @@ def routes(settings: Settings) -> list[URLSpec]:
         *with_tenant(base, r"/loginmethods/?", auth_api.LoginMethodsHandler),
         *with_tenant(base, r"/session/refresh/?", auth_api.RefreshHandler),
         URLSpec(base + r"/session/refresh/return", auth_api.RefreshReturnHandler),
+        URLSpec(base + r"/session/refresh/signout", account.SignOutByRefreshTokenHandler),
         *with_tenant(base, r"/jwt/jwks\.json/?", auth_api.JWKSHandler),
         *with_tenant(base, r"/\.well-known/openid-configuration/?", auth_api.DiscoveryHandler),
         # For people who are signed in: yours go here

@@ -318,6 +318,15 @@ class Sessions:
             return None
         return token.handle if token else None
 
+    async def handle_of_refresh_token(self, refresh_token: str) -> str | None:
+        """The living session that a genuine refresh token belongs to, however old it is; else None.
+
+        Nothing is exchanged, and nobody is accused: who leaves may do so with any token of the session.
+        """
+        presented = self._refresh_tokens.read(refresh_token)
+        row = await self._living_row(presented.handle) if presented else None
+        return row.handle if row and presented and presented.matches(row.secret) else None
+
     def _objection(self, token: AccessToken) -> str:
         if not self.keys.is_ours(token.kid):
             return "was signed by the other kind of key"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from server import Application
 from tests.client import PASSWORD, Client, json_of
 from tests.handlers.parts import LIFETIME_S
 from tests.support import FakeClock
@@ -125,6 +126,39 @@ async def test_the_form_signs_out_with_an_expired_access_token_too(client: Clien
     assert (await client.post("/signout")).headers["Location"] == "/"
     client.plant("sRefreshToken", refresh_token)
     assert (await client.refresh()).code == 401
+
+
+@pytest.mark.gen_test
+async def test_the_form_signs_out_although_the_access_tokens_key_is_long_gone(
+    app: Application, client: Client, clock: FakeClock, new_client: NewClient
+) -> None:
+    """Weeks later only the refresh token tells which session it is; it must not live on, unseen."""
+    await client.sign_up()
+    thief = new_client()
+    thief.plant("sRefreshToken", client.cookies["sRefreshToken"])
+    sessions = app.sessions
+    clock.advance(20 * 86400)
+    await sessions.maintain()
+    clock.advance(86400)
+    await sessions.maintain()
+    assert await sessions.handle_of(client.cookies["sAccessToken"]) is None
+    response = await client.post("/signout", follow=True)
+    assert (response.code, "sRefreshToken" in client.cookies) == (200, False)
+    assert (await thief.refresh()).code == 401
+
+
+@pytest.mark.gen_test
+async def test_signing_out_by_refresh_token_takes_no_other_sites_word_and_no_forged_token(
+    client: Client, new_client: NewClient
+) -> None:
+    await client.sign_up()
+    address = "/auth/session/refresh/signout"
+    elsewhere = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+    assert (await client.post(address, headers=elsewhere)).code == 403
+    forger = new_client()
+    forger.plant("sRefreshToken", client.cookies["sRefreshToken"][:-4] + "AAAA")
+    assert (await forger.post(address)).code == 303
+    assert (await client.refresh()).code == 200
 
 
 @pytest.mark.gen_test
