@@ -24,6 +24,7 @@ from commands.finding import Finding, error, note, warning
 from server import make_app, open_database
 from sessions import StoreUnavailableError
 from sessions.store import Connection, Database
+from sessions.store.migrations import needs
 from sessions.store.session_store import TABLES, SessionStore
 from settings import Settings, SettingsError, is_loopback
 
@@ -108,8 +109,10 @@ def compare_versions(versions: dict[str, int]) -> Iterator[Finding]:
         yield note("The database is empty; the first start makes the tables.")
         return
     for component, version in COMPONENTS.items():
-        found = versions.get(component, 0)
-        if found > version:
+        found, needed = versions.get(component, 0), versions.get(needs(component), 0)
+        if found > version >= needed:
+            yield note(f"The tables of {component} are newer ({found}, this one knows {version}), and fit.")
+        elif found > version:
             yield error(
                 f"The tables of {component} are of a newer version ({found}, this one knows {version}).",
                 "Update the program; this one would not start.",
