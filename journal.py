@@ -10,6 +10,7 @@ Who calls, from where and for which request is added by itself while a request i
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -93,13 +94,14 @@ class Journal:
     """Takes the events of one application.
 
     Attributes:
-        audit, metrics: who hears of them besides the log; None: nobody.
+        audit, metrics, on_event: who hears of them besides the log; None: nobody.
     """
 
     def __init__(self, clock: Clock, *, audit: AuditLog | None = None) -> None:
         self._clock = clock
         self.audit = audit
         self.metrics: Metrics | None = None
+        self.on_event: Callable[[Event], None] | None = None
 
     def record(
         self,
@@ -157,6 +159,8 @@ class Journal:
             self.metrics.account_event(name)
         if self.audit is not None:
             self.audit.add(event)
+        if self.on_event is not None:
+            self.on_event(event)
 
 
 def _named(event: SessionEvent) -> tuple[EventName | None, str]:

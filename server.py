@@ -37,6 +37,7 @@ from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
 from handlers.base import BaseHandler
+from handlers.dev_strip import Developer
 from handlers.headers import StandingHeaders, default_headers
 from handlers.known_clients import KnownClients
 from handlers.live import LiveConnections
@@ -86,6 +87,7 @@ class Application(TornadoApplication):
         options: the Settings it was made from (Tornado's own dictionary is `settings`).
         sessions: the session engine; in verify-only mode RemoteSessions, which plays a part of it.
         journal: takes what happens, for the log, the counters and the audit log.
+        developer: what the developer strip knows; None unless `debug` is on.
 
     In verify-only mode there are no more than these; otherwise there are also
 
@@ -125,6 +127,8 @@ class Application(TornadoApplication):
             self._keep_accounts(password_parameters, mailer, claims, global_claim_validators, engine_options)
         self.live = LiveConnections(self.sessions)
         self.journal = Journal(self.clock, audit=None if options.verify_only else self.audit)
+        self.developer = Developer(self.clock) if options.debug else None
+        self.journal.on_event = self.developer.hear if self.developer else None
         self.sessions.on_event = self._hear_session
         self.metrics = self.journal.metrics = self._metrics()
         self.draining = False

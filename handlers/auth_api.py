@@ -170,6 +170,8 @@ class RefreshHandler(APIHandler):
             raise
         assert session.new_tokens is not None  # noqa: S101 - a refresh always makes them
         self.transfer.attach(session.new_tokens, method)
+        if self.app.developer is not None:
+            self.app.developer.after_refresh(self, session)
         return session
 
     def _check_anti_csrf(self) -> bool:

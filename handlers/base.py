@@ -324,6 +324,7 @@ class BaseHandler(RequestHandler):
             "link_back": self.link_back,
             "link": self.link,
             "debug": options.debug,
+            "developer": self.app.developer and self.app.developer.strip(self),
             "now_s": self.app.sessions.clock.now(),
         }
 
@@ -392,6 +393,8 @@ class BaseHandler(RequestHandler):
         if isinstance(error, SessionError):
             if self.app.metrics is not None:
                 self.app.metrics.get_session(type(error).__name__)
+            if self.app.developer is not None:
+                self.app.developer.refused(self, error)
             self.set_status(error.status_hint)
             self.answer_session_error(error)
         elif isinstance(error, TooBusyError):

@@ -20,6 +20,7 @@ from handlers import (
     admin,
     auth_api,
     dev_mail,
+    dev_strip,
     devices,
     email_api,
     live,
@@ -97,14 +98,18 @@ def routes(settings: Settings) -> list[URLSpec]:
         table += [
             URLSpec(r"/dev/mail", dev_mail.MailboxHandler, name="mailbox"),
             URLSpec(r"/dev/mail/([0-9]{1,9})(|/html)", dev_mail.MailHandler),
+            URLSpec(r"/dev/expire-access-token", dev_strip.ExpireAccessTokenHandler),
+            URLSpec(r"/dev/lose-refresh-answer", dev_strip.LoseRefreshAnswerHandler),
+            URLSpec(r"/dev/revoke-session", dev_strip.RevokeSessionHandler),
         ]
     if settings.verify_only:  # accounts and sessions are the API server's
-        theirs = (account, admin, auth_api, dev_mail, devices, email_api, own_account, recovery)
+        theirs = (account, admin, auth_api, dev_mail, dev_strip, devices, email_api, own_account, recovery)
         modules = {part.__name__ for part in theirs}
         table = [route for route in table if route.handler_class.__module__ not in modules]
     else:
         table += [route for extra in installed() for route in extra.routes(settings)]
     if settings.debug:
+        table.append(URLSpec(r"/dev/why", dev_strip.WhyHandler))
         table.append(URLSpec(base + r"/openapi\.json", openapi.OpenAPIHandler, {"table": table}))
     return table
 

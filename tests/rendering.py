@@ -8,7 +8,9 @@ from typing import Any
 from tornado.template import Loader
 
 from accounts import EmailChange, Mail, User
+from audit import AuditEvent
 from handlers.addresses import Addresses, with_return
+from handlers.dev_strip import Refusal, Strip
 from handlers.devices import Device
 from handlers.seen_from import SeenFrom
 from settings import Settings
@@ -22,6 +24,7 @@ SESSION = SimpleNamespace(
     tenant_id="public",
     issued_at=NOW_S - 600,
     expires_at=NOW_S + 3000,
+    access_token_payload={"sc-gen": 3},
 )
 
 BACK = "/reports/7?tab=2&x=%20#end"
@@ -41,6 +44,24 @@ DEVICES = [
 ]
 SESSIONS = {"session": SESSION, "path": "/account/sessions", "lifetime": "1 hour", "notice": ""}
 ADMIN = {"session": SESSION, "notice": "Done.", "roles": ["admin", "editor"]}
+
+REFUSAL = Refusal(
+    NOW_S,
+    "POST",
+    "/auth/session/refresh",
+    "Unauthorised",
+    "Session 4f1c09d2aa10 is over.",
+    "There is no session here.",
+    "8c3e",
+)
+STRIP = Strip(last=REFUSAL, loses_next=True, back=BACK, has_buttons=True)
+WHY = {
+    "refusals": [REFUSAL, Refusal(NOW_S, "GET", "/" + "long" * 40, "Throttled", "Sign-ins.", "Too many.")],
+    "histories": [
+        ("4f1c09d2aa10", [AuditEvent("session revoked", NOW_S, client_address="203.0.113.7", detail="ended")])
+    ],
+    "developer": Strip(last=REFUSAL, loses_next=False, back="/dev/why", has_buttons=False),
+}
 
 # Each page of the kit in each of its states: a template, and what render() is given for it.
 PAGES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -129,6 +150,9 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "mailbox": ("dev/mailbox.html", {"mails": [(2, MAIL), (1, MAIL)], "debug": True}),
     "mailbox, empty": ("dev/mailbox.html", {"mails": [], "debug": True}),
     "mail": ("dev/mail.html", {"mail": MAIL, "number": 2, "debug": True}),
+    "home in development, signed in": ("home.html", {"session": SESSION, "debug": True, "developer": STRIP}),
+    "why signed out": ("dev/why.html", {"debug": True, **WHY}),
+    "why signed out, nothing": ("dev/why.html", {"debug": True, "refusals": [], "histories": [("4f1c", [])]}),
     "refresh page": ("refresh_session.html", {"redirect_back": BACK, "in_place": False}),
     "refresh page in place": ("refresh_session.html", {"redirect_back": BACK, "in_place": True}),
     "refresh page with a form": (
@@ -157,6 +181,7 @@ def render(template: str, *, path: str = "/", **variables: Any) -> str:
         "link": lambda address, back: address,
         "form": None,  # what a page that renews in place may have to send once more
         "debug": False,
+        "developer": None,
         "now_s": NOW_S,
         "request": SimpleNamespace(path=path),
         "static_url": lambda name, include_version=True: f"/static/{name}{'?v=1' if include_version else ''}",
