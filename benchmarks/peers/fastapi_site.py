@@ -22,7 +22,9 @@ templates = Jinja2Templates(TEMPLATES)
 
 
 @site.get("/page", response_class=HTMLResponse)
-async def page(request: Request, found: Annotated[SessionContainer, Depends(verify_session())]) -> HTMLResponse:
+async def page(
+    request: Request, found: Annotated[SessionContainer, Depends(verify_session())]
+) -> HTMLResponse:
     context = {"user_id": found.get_user_id(), "rows": rows()}
     return templates.TemplateResponse(request, "jinja.html", context)
 

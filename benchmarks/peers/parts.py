@@ -43,7 +43,7 @@ def serve_with_gunicorn(application: Any, listening: socket.socket) -> None:
     """One worker of gunicorn's own kind with threads, which keeps connections open, and its access log."""
     from gunicorn.app.base import BaseApplication
 
-    class Server(BaseApplication):  # type: ignore[misc]
+    class Server(BaseApplication):
         def load_config(self) -> None:
             self.cfg.set("bind", f"fd://{listening.fileno()}")
             self.cfg.set("workers", 1)
