@@ -3,7 +3,15 @@
 
 import sys
 
-from commands.cli import main
+try:
+    from commands.cli import main
+except ModuleNotFoundError as missing:
+    if missing.name not in ("tornado", "jwt", "cryptography"):
+        raise
+    sys.exit(
+        f"{missing.name} is not installed for this Python. In the clone type `.venv/bin/python manage.py` "
+        "(`make run` makes .venv); elsewhere install requirements.txt."
+    )
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

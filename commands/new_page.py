@@ -109,7 +109,7 @@ async def new_page(call: Call) -> None:
     print(f"{page.address} is there for everybody who is signed in:")
     for file in files:
         print(f"  {file}")
-    print(f"Test it: .venv/bin/python -m pytest tests/handlers/test_{page.module}.py")
+    print(f"Test it: make check ARGS=tests/handlers/test_{page.module}.py")
 
 
 def name_page(name: str) -> Page:
