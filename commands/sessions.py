@@ -10,7 +10,7 @@ from accounts import User
 from commands.command import JSON, USER, Argument, Call, Command, find_user
 from commands.output import CommandError, Progress, moment, print_json
 from server import Application
-from sessions.store.session_store import SessionStore
+from sessions.store.session_store import ALIVE, SessionStore
 
 PAGE = 500
 PURGE_BATCH = 500
@@ -44,9 +44,14 @@ async def living_sessions(application: Application, user: User | None) -> AsyncI
     """Those of a user, or all, by handle; a page at a time, so that millions need no memory."""
     sql = (
         f"SELECT {', '.join(LivingSession._fields)} FROM sessions WHERE handle > :after"  # noqa: S608
-        f" AND expires_at > :now{' AND user_id = :user_id' if user else ''} ORDER BY handle LIMIT :limit"
+        f" AND {ALIVE}{' AND user_id = :user_id' if user else ''} ORDER BY handle LIMIT :limit"
     )
-    parameters = {"now": application.sessions.clock.now(), "limit": PAGE, "after": ""}
+    parameters = {
+        "now": application.sessions.clock.now(),
+        "session_lifetime_s": application.sessions.config.session_lifetime_s,
+        "limit": PAGE,
+        "after": "",
+    }
     if user:
         parameters["user_id"] = user.user_id
     while rows := await application.database.read(lambda c: c.execute(sql, dict(parameters)).fetchall()):

@@ -360,8 +360,7 @@ class Sessions:
                 raise
 
     def _is_alive(self, row: SessionRow) -> bool:
-        end = min(row.expires_at, row.created_at + self.config.session_lifetime_s)
-        return self.clock.now() < end
+        return self.clock.now() < row.ends_at(self.config.session_lifetime_s)
 
     # -- first use ----------------------------------------------------------------------------------
 
@@ -682,8 +681,10 @@ class Sessions:
         self, user_id: str, *, tenant_id: str | None = None, limit: int = MOST_LISTED
     ) -> list[SessionInformation]:
         """The user's living sessions (None: of every tenant), those first that were refreshed last."""
-        stored = await self._store.sessions_of_user(user_id, tenant_id, self.clock.now(), limit)
-        return [self._information(one) for one in stored if self._is_alive(one.row)]
+        stored = await self._store.sessions_of_user(
+            user_id, tenant_id, self.clock.now(), self.config.session_lifetime_s, limit
+        )
+        return [self._information(one) for one in stored]
 
     def _information(self, stored: StoredSession) -> SessionInformation:
         row = stored.row
@@ -694,7 +695,7 @@ class Sessions:
             tenant_id=row.tenant_id,
             session_data_in_database=stored.data,
             custom_claims_in_access_token_payload={"iss": self.config.issuer, **row.payload},
-            expiry=int(row.expires_at * 1000),
+            expiry=int(row.ends_at(self.config.session_lifetime_s) * 1000),
             time_created=int(row.created_at * 1000),
             time_refreshed=int(row.rotated_at * 1000),
             created_from=stored.created_from,
@@ -705,13 +706,17 @@ class Sessions:
         self, user_id: str, *, tenant_id: str | None = None
     ) -> list[str]:
         """Handles of the user's living sessions (None: of every tenant)."""
-        return await self._store.handles_of_user(user_id, tenant_id, self.clock.now())
+        return await self._store.handles_of_user(
+            user_id, tenant_id, self.clock.now(), self.config.session_lifetime_s
+        )
 
     async def update_session_data_in_database(
         self, session_handle: str, data: Mapping[str, Any] | None
     ) -> bool:
         """Replace a session's data; False if there is no such session."""
-        return await self._store.replace_data(session_handle, data or {}, self.clock.now())
+        return await self._store.replace_data(
+            session_handle, data or {}, self.clock.now(), self.config.session_lifetime_s
+        )
 
     # -- claims -------------------------------------------------------------------------------------
 
@@ -833,7 +838,13 @@ class Sessions:
             return merged
 
         until = self._tokens_end()
-        row = await self._store.update_payload(handle, change, now=self.clock.now(), keep_until=until)
+        row = await self._store.update_payload(
+            handle,
+            change,
+            now=self.clock.now(),
+            session_lifetime_s=self.config.session_lifetime_s,
+            keep_until=until,
+        )
         if row is not None and row.payload_version > 0:
             self.feed.note_payload(handle, row.payload_version, until)
         return row

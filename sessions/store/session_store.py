@@ -64,6 +64,8 @@ _ROW = (
     " created_at, expires_at, payload, payload_version"
 )
 _PAYLOAD = 9  # its place in _ROW
+ALIVE = "expires_at > :now AND created_at + :session_lifetime_s > :now"
+"""Whether a session is not over. The second half holds at once when the setting becomes shorter."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class SessionRow:
     expires_at: float
     payload: dict[str, Any]
     payload_version: int
+
+    def ends_at(self, session_lifetime_s: float) -> float:
+        """When it is over unless it is rotated before; what ALIVE asks, for a row that was read."""
+        return min(self.expires_at, self.created_at + session_lifetime_s)
 
     @classmethod
     def from_db(cls, values: Sequence[Any]) -> SessionRow:
@@ -178,8 +184,7 @@ class SessionStore:
                 " refreshed_from = :refreshed_from,"
                 " expires_at = CASE WHEN created_at + :session_lifetime_s < :expires_at"
                 " THEN created_at + :session_lifetime_s ELSE :expires_at END"
-                " WHERE handle = :handle AND generation = :generation AND expires_at > :now"
-                " AND created_at + :session_lifetime_s > :now"
+                f" WHERE handle = :handle AND generation = :generation AND {ALIVE}"
                 f" AND sha256_of_both(secret, :nonce) = :chain RETURNING {_ROW}",
                 parameters,
             ).fetchone()
@@ -232,13 +237,18 @@ class SessionStore:
         """Delete a user's sessions (of one tenant, or of all), except `keep`, in one transaction."""
 
         def work(connection: Connection) -> list[tuple[str, str]]:
-            handles = _handles(connection, user_id, tenant_id, 0.0)
+            handles = _handles(connection, user_id, tenant_id)
             return _revoke(connection, [h for h in handles if h != keep], reason, keep_until)
 
         return await self.database.write(work)
 
-    async def handles_of_user(self, user_id: str, tenant_id: str | None, now: float) -> list[str]:
-        return await self.database.read(lambda connection: _handles(connection, user_id, tenant_id, now))
+    async def handles_of_user(
+        self, user_id: str, tenant_id: str | None, now: float, session_lifetime_s: float
+    ) -> list[str]:
+        """Handles of the user's living sessions (None: of every tenant), the oldest first."""
+        return await self.database.read(
+            lambda connection: _handles(connection, user_id, tenant_id, now, session_lifetime_s)
+        )
 
     async def load_all_of(self, handle: str) -> StoredSession | None:
         """A session with all that is kept of it."""
@@ -246,16 +256,17 @@ class SessionStore:
         return found[0] if found else None
 
     async def sessions_of_user(
-        self, user_id: str, tenant_id: str | None, now: float, limit: int
+        self, user_id: str, tenant_id: str | None, now: float, session_lifetime_s: float, limit: int
     ) -> list[StoredSession]:
         """The user's living sessions (None: of every tenant), those first that were rotated last."""
         if not is_storable(user_id):
             return []
         return await self._load_all(
-            "user_id = :user_id AND expires_at > :now AND (:any_tenant OR tenant_id = :tenant_id)"
+            f"user_id = :user_id AND {ALIVE} AND (:any_tenant OR tenant_id = :tenant_id)"
             " ORDER BY rotated_at DESC, handle LIMIT :limit",
             user_id=user_id,
             now=now,
+            session_lifetime_s=session_lifetime_s,
             any_tenant=tenant_id is None,
             tenant_id=tenant_id or "",
             limit=limit,
@@ -269,14 +280,16 @@ class SessionStore:
             for *row, data, created_from, refreshed_from in rows
         ]
 
-    async def replace_data(self, handle: str, data: Mapping[str, Any], now: float) -> bool:
+    async def replace_data(
+        self, handle: str, data: Mapping[str, Any], now: float, session_lifetime_s: float
+    ) -> bool:
         """Replace the session's data; False when there is no such session."""
         text = to_json(data)
         cursor = await self.database.write(
             lambda connection: (
                 connection.execute(
-                    "UPDATE sessions SET data = :data WHERE handle = :handle AND expires_at > :now",
-                    {"handle": handle, "data": text, "now": now},
+                    f"UPDATE sessions SET data = :data WHERE handle = :handle AND {ALIVE}",
+                    {"handle": handle, "data": text, "now": now, "session_lifetime_s": session_lifetime_s},
                 ).rowcount
             )
         )
@@ -288,6 +301,7 @@ class SessionStore:
         change: Callable[[dict[str, Any]], dict[str, Any]],
         *,
         now: float,
+        session_lifetime_s: float,
         keep_until: float,
     ) -> SessionRow | None:
         """Change the claims of a live session and tell the feed. Nothing happens if `change` changes nothing.
@@ -298,7 +312,7 @@ class SessionStore:
 
         def work(connection: Connection) -> SessionRow | None:
             row = _load(connection, handle, lock=True)
-            if row is None or row.expires_at <= now:
+            if row is None or now >= row.ends_at(session_lifetime_s):
                 return None
             payload = change(row.payload)
             if to_json(payload) == to_json(row.payload):
@@ -414,13 +428,26 @@ def _load(connection: Connection, handle: str, *, lock: bool = False) -> Session
     return SessionRow.from_db(found) if found else None
 
 
-def _handles(connection: Connection, user_id: str, tenant_id: str | None, now: float) -> list[str]:
+def _handles(
+    connection: Connection,
+    user_id: str,
+    tenant_id: str | None,
+    now: float = 0.0,
+    session_lifetime_s: float = 0.0,
+) -> list[str]:
+    """Those of a user's sessions that are alive; without a time all that are there."""
     if not is_storable(user_id):
         return []
     rows = connection.execute(
-        "SELECT handle FROM sessions WHERE user_id = :user_id AND expires_at > :now"
+        f"SELECT handle FROM sessions WHERE user_id = :user_id AND {ALIVE}"
         " AND (:any_tenant OR tenant_id = :tenant_id) ORDER BY created_at, handle",
-        {"user_id": user_id, "now": now, "any_tenant": tenant_id is None, "tenant_id": tenant_id or ""},
+        {
+            "user_id": user_id,
+            "now": now,
+            "session_lifetime_s": session_lifetime_s,
+            "any_tenant": tenant_id is None,
+            "tenant_id": tenant_id or "",
+        },
     ).fetchall()
     return [row[0] for row in rows]
 

@@ -7,8 +7,16 @@ import asyncio
 from pathlib import Path
 
 from sessions import Sessions
-from tests.sessions.helpers import FaultyDatabase, assert_session_is_dead, engine_on, refresh, run, sign_in
-from tests.support import FakeClock
+from tests.sessions.helpers import (
+    DAY,
+    FaultyDatabase,
+    assert_session_is_dead,
+    engine_on,
+    refresh,
+    run,
+    sign_in,
+)
+from tests.support import FakeClock, running_engine
 
 
 def test_a_users_living_sessions_are_listed_those_first_that_were_refreshed_last(
@@ -35,6 +43,26 @@ def test_a_users_living_sessions_are_listed_those_first_that_were_refreshed_last
         assert await engine.list_sessions("ann") == []
 
     run(place, story)
+
+
+def test_a_session_that_a_shorter_setting_has_ended_is_over_for_everything_that_takes_its_handle(
+    place: Path | str,
+) -> None:
+    async def story() -> None:
+        clock = FakeClock()
+        async with running_engine(place, clock) as engine:
+            old = await engine.create_new_session("ann")
+        clock.advance(DAY)
+        async with running_engine(place, clock, session_lifetime_s=DAY) as engine:
+            new = await engine.create_new_session("ann")
+            assert await engine.get_all_session_handles_for_user("ann") == [new.handle]
+            assert [one.session_handle for one in await engine.list_sessions("ann", limit=1)] == [new.handle]
+            assert await engine.get_session_information(old.handle) is None
+            assert await engine.update_session_data_in_database(old.handle, {"a": 1}) is False
+            assert await engine.merge_into_access_token_payload(old.handle, {"a": 1}) is False
+            assert await engine.revoke_all_sessions_for_user("ann", keep=new.handle) == [old.handle]
+
+    asyncio.run(story())
 
 
 def test_a_handle_of_somebody_elses_session_ends_nothing(place: Path | str) -> None:

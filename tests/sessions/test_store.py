@@ -27,6 +27,7 @@ from tests.sessions.helpers import DEADLINE_S, refresh, sign_in
 from tests.support import FakeClock, cheap_keys, database_at, session_config
 
 NOW = 1_800_000_000.0
+DAY = 86400.0
 NOTES = ("CREATE TABLE notes (id {serial_key}, body TEXT UNIQUE)",)
 REPOSITORY = Path(__file__).parents[2]
 
@@ -451,7 +452,7 @@ class TestSessionStore:
                 assert await store.revoke(["a"], owner=owner, reason="", keep_until=NOW) == []
             assert await store.feed_after(0) == []
             assert await store.revoke(["a", "x"], owner="ann", reason="", keep_until=NOW) == [("a", "ann")]
-            assert await store.handles_of_user("ann", None, NOW) == ["b"]
+            assert await store.handles_of_user("ann", None, NOW, DAY) == ["b"]
 
         with_stores(database, story)
 
@@ -465,14 +466,16 @@ class TestSessionStore:
             await store.create(a_row("2", tenant_id="t2", rotated_at=NOW + 1), {}, "there")
             await store.create(a_row("3", user_id="bob"), {})
             assert await rotate(store, a_row("1"), 0, now=NOW + 5, refreshed_from="elsewhere")
-            listed = await store.sessions_of_user("ann", None, NOW + 6, 10)
+            listed = await store.sessions_of_user("ann", None, NOW + 6, DAY, 10)
             assert [(one.row.handle, *one[1:]) for one in listed] == [
                 ("1", {"cart": [1]}, "here", "elsewhere"),
                 ("2", {}, "there", ""),
             ]
             assert [one.row.rotated_at for one in listed] == [NOW + 5, NOW + 1]
-            assert [one.row.handle for one in await store.sessions_of_user("ann", "t2", NOW, 10)] == ["2"]
-            assert [one.row.handle for one in await store.sessions_of_user("ann", None, NOW, 1)] == ["1"]
+            assert [one.row.handle for one in await store.sessions_of_user("ann", "t2", NOW, DAY, 10)] == [
+                "2"
+            ]
+            assert [one.row.handle for one in await store.sessions_of_user("ann", None, NOW, DAY, 1)] == ["1"]
 
         with_stores(database, story)
 
@@ -483,11 +486,11 @@ class TestSessionStore:
             await store.create(a_row("3", created_at=NOW + 2), {})
             await store.create(a_row("4", user_id="bob"), {})
             revoke = functools.partial(store.revoke_user, "ann", reason="", keep_until=NOW)
-            assert await store.handles_of_user("ann", None, NOW) == ["1", "2", "3"]
+            assert await store.handles_of_user("ann", None, NOW, DAY) == ["1", "2", "3"]
             assert await revoke(tenant_id="t2", keep=None) == [("2", "ann")]
             assert await revoke(tenant_id=None, keep="3") == [("1", "ann")]
             assert await revoke(tenant_id=None, keep=None) == [("3", "ann")]
-            assert await store.handles_of_user("bob", "public", NOW) == ["4"]
+            assert await store.handles_of_user("bob", "public", NOW, DAY) == ["4"]
             assert [entry.handle for entry in await store.feed_after(0)] == ["2", "1", "3"]
 
         with_stores(database, story)
@@ -495,7 +498,9 @@ class TestSessionStore:
     def test_a_payload_that_changes_gets_a_version_and_news_of_it(self, database: Connect) -> None:
         async def story(store: SessionStore) -> None:
             await store.create(a_row(payload={"n": 0}), {})
-            change = functools.partial(store.update_payload, "h", now=NOW, keep_until=NOW + 5)
+            change = functools.partial(
+                store.update_payload, "h", now=NOW, session_lifetime_s=DAY, keep_until=NOW + 5
+            )
             unchanged = await change(lambda payload: dict(payload))
             assert unchanged
             assert unchanged.payload_version == 0
@@ -518,7 +523,7 @@ class TestSessionStore:
                 raise ValueError("too large")
 
             with pytest.raises(ValueError, match="too large"):
-                await store.update_payload("h", refuse, now=NOW, keep_until=NOW)
+                await store.update_payload("h", refuse, now=NOW, session_lifetime_s=DAY, keep_until=NOW)
             assert await store.load("h") == a_row()
             assert await store.feed_after(0) == []
 
@@ -527,12 +532,14 @@ class TestSessionStore:
     def test_an_expired_session_is_treated_as_absent(self, database: Connect) -> None:
         async def story(store: SessionStore) -> None:
             await store.create(a_row(), {})
-            end = NOW + 1000
-            assert await store.handles_of_user("ann", None, end) == []
-            assert await store.sessions_of_user("ann", None, end, 10) == []
-            assert await store.replace_data("h", {}, end) is False
-            assert await store.update_payload("h", lambda payload: {}, now=end, keep_until=end) is None
-            assert await store.replace_data("h", {"a": 1}, end - 1) is True
+            for end, lifetime_s in ((NOW + 1000, DAY), (NOW + 600, 600)):  # the second is a setting of now
+                change = functools.partial(store.update_payload, "h", now=end, session_lifetime_s=lifetime_s)
+                assert await store.handles_of_user("ann", None, end, lifetime_s) == []
+                assert await store.sessions_of_user("ann", None, end, lifetime_s, 10) == []
+                assert await store.replace_data("h", {}, end, lifetime_s) is False
+                assert await change(lambda payload: {}, keep_until=end) is None
+                assert await rotate(store, a_row(), 0, now=end, session_lifetime_s=lifetime_s) is None
+                assert await store.replace_data("h", {"a": 1}, end - 1, lifetime_s) is True
 
         with_stores(database, story)
 
@@ -601,7 +608,7 @@ class TestSessionStore:
             await store.create(a_row(), {})
             await store.database.write(fill)
             assert [await store.purge(NOW, 100) for _ in range(4)] == [200, 130, 50, 0]
-            assert await store.handles_of_user("ann", None, 0.0) == ["h"]
+            assert await store.handles_of_user("ann", None, 0.0, DAY) == ["h"]
             assert len(await store.feed_after(0)) == 20
 
         with_stores(database, story)
