@@ -38,8 +38,8 @@ faults: ## only the tests that kill, cut and fill; ends with what is promised an
 	@tools/setup tests
 	@exec .venv/bin/python -m pytest -m faults $(ARGS)
 
-bench: ## measure what a protected page costs, beside the alternatives
-	@tools/setup kit
+bench: ## measure what a protected page costs, beside the alternatives (ARGS: --peers, --write)
+	@tools/setup $(if $(findstring --peers,$(ARGS)),peers,bench)
 	@exec .venv/bin/python benchmarks/run.py $(ARGS)
 
 example: ## run one of the examples: make example NAME=plain_page
@@ -73,5 +73,5 @@ fuzz: ## let a coverage-guided fuzzer loose on the parsers of tokens, cookies an
 	@exec .venv-fuzz/bin/python tools/fuzz.py $(ARGS)
 
 clean: ## remove what can be made again; var/ with its secrets and data stays
-	rm -rf .venv .venv-interop .venv-tools .venv-fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules examples/.build
+	rm -rf .venv .venv-interop .venv-tools .venv-fuzz .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules benchmarks/peers/node_modules examples/.build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

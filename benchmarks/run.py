@@ -26,6 +26,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -77,12 +78,17 @@ class Variant:
             return f"{self.module} is not installed (requirements-*.txt)"
         return ""
 
-    def start(self, database: str) -> subprocess.Popen[str]:
+    def start(self, database: str, folder: str) -> subprocess.Popen[str]:
+        """Serve it, with its files in that folder."""
         program = HERE / self.command[0]
         python = "node" if program.suffix == ".mjs" else PEER_PYTHON if self.is_peer else sys.executable
         more = [f"--database={database}"] if self.database else []
         return subprocess.Popen(
-            [python, program, *self.command[1:], *more], stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [python, program, *self.command[1:], *more],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": folder},
         )
 
 
@@ -123,9 +129,9 @@ class Measured:
 class Served:
     """A variant in a process of its own, on core 0 if there are two."""
 
-    def __init__(self, name: str, database: str = "") -> None:
+    def __init__(self, name: str, database: str = "", folder: str = tempfile.gettempdir()) -> None:
         pin(0, 0)  # what is started inherits it, threads and workers included
-        self._process = VARIANTS[name].start(database)
+        self._process = VARIANTS[name].start(database, folder)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -259,21 +265,24 @@ def run(names: Sequence[str], rounds: int, seconds: float) -> tuple[dict[str, Me
     """Measure each; the results, and why the others were left out."""
     left_out = {name: reason for name in names if (reason := VARIANTS[name].missing())}
     there = [name for name in names if name not in left_out]
-    with postgres(any(VARIANTS[name].database for name in there)) as database:
+    needs_postgres = any(VARIANTS[name].database for name in there)
+    with tempfile.TemporaryDirectory() as folder, postgres(needs_postgres) as database:
         if not database:
             reason = "there is no PostgreSQL server, or not what `make test` installs"
             left_out |= {name: reason for name in there if VARIANTS[name].database}
         there = [name for name in there if name not in left_out]
-        return _run(there, rounds, seconds, database), left_out
+        return _run(there, rounds, seconds, database, folder), left_out
 
 
-def _run(names: Sequence[str], rounds: int, seconds: float, database: str) -> dict[str, Measured]:
+def _run(
+    names: Sequence[str], rounds: int, seconds: float, database: str, folder: str
+) -> dict[str, Measured]:
     results = {name: Measured() for name in names}
     servers: dict[str, Served] = {}
     before = os.sched_getaffinity(0)
     try:
         for name in names:
-            servers[name] = Served(name, database)
+            servers[name] = Served(name, database, folder)
         pin(0, 1)
         for served in servers.values():
             look(served)

@@ -124,7 +124,7 @@ def report(rounds: int = 7, seconds: float = 3.0) -> str:
     which = (
         "The load came from cores of its own: what counts is requests/s."
         if cores >= 4
-        else f"With {cores} cores the load generator takes part of them: what counts is CPU time, the second row."
+        else f"With {cores} cores the load generator takes part of them: the second row counts."
     )
     return f"{which}\n\n{table(run(rounds, seconds))}"
 
