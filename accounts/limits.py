@@ -9,6 +9,8 @@ Refused attempts are not counted: whatever an attacker goes on doing, every refu
                            After 100 failures without a success in between the account stays shut, but for a
                            new password by mail or a client that is known to it. Failures are forgotten
                            6 hours later for each one there is, so a full count after 25 days.
+    sign-in, known clients 30 failures of all that are known to an account, and 100 in a row as above: each
+                           sign-in without a cookie makes one more client known.
     all others             so many in a window, which begins with the first of them
 
 An address is limited whether or not somebody has it: nobody learns that from a refusal. No address can be
@@ -24,7 +26,7 @@ import hashlib
 import hmac
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -110,6 +112,7 @@ _FAILURES = "There were too many failed attempts to sign in."
 _MAILS = "Too many mails were asked for."
 
 SIGN_IN_ACCOUNT = Limit("sign-in account", 10, 5 * MINUTE_S, _FAILURES, renewed=True, ceiling=100)
+SIGN_IN_KNOWN = Limit("sign-in known clients", 30, 5 * MINUTE_S, _FAILURES, ceiling=100)
 SIGN_IN_CLIENT = Limit("sign-in client", 100, 10 * MINUTE_S, _FAILURES)
 CONFIRMATION = Limit(
     "confirmation",
@@ -184,7 +187,7 @@ class Limits:
             email: in any spelling; what is no address is not looked at.
             client: the address that the attempt comes from, an IPv6 /64 counting as one.
             known_client: names a client from which this account was signed in to before. It has a budget of
-                its own, which nobody else can use up, in place of the two others.
+                its own, and one with all others of that kind, in place of those that strangers can use up.
 
         Raises:
             ThrottledError: too many failures.
@@ -195,11 +198,12 @@ class Limits:
             yield
             return
         if known_client is not None:
-            account, others = self._budget(SIGN_IN_ACCOUNT, address, known_client), []
+            known = self._budget(SIGN_IN_KNOWN, address)
+            guessing = self._guessing(self._budget(SIGN_IN_ACCOUNT, address, known_client), known)
         else:
             account = self._budget(SIGN_IN_ACCOUNT, address)
-            others = [self._budget(SIGN_IN_CLIENT, client)]
-        async with self._guessing(account, *others):
+            guessing = self._guessing(account, by_client=[self._budget(SIGN_IN_CLIENT, client)])
+        async with guessing:
             yield
 
     @asynccontextmanager
@@ -253,23 +257,26 @@ class Limits:
 
     async def forgive(self, email: str, user_id: str) -> None:
         """A new password was chosen by mail: failures with the old one do not count any more."""
+        address = normalise_email(email)
         await self._reset(
-            self._budget(SIGN_IN_ACCOUNT, normalise_email(email)), self._budget(CONFIRMATION, user_id)
+            self._budget(SIGN_IN_ACCOUNT, address),
+            self._budget(SIGN_IN_KNOWN, address),
+            self._budget(CONFIRMATION, user_id),
         )
 
     # -- budgets ------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _guessing(self, account: Budget, *others: Budget) -> AsyncIterator[None]:
-        await self._take(*others, account)
+    async def _guessing(self, *of_account: Budget, by_client: Sequence[Budget] = ()) -> AsyncIterator[None]:
+        await self._take(*by_client, *of_account)
         try:
             yield
         except WrongCredentialsError:
             raise
         except Exception:  # nothing was learned of the password
-            await self._give_back(account, *others)
+            await self._give_back(*by_client, *of_account)  # in the order they were taken
             raise
-        await self._reset(account, given_back=others)
+        await self._reset(*of_account, given_back=by_client)
 
     def _budget(self, limit: Limit, *whose: str) -> Budget:
         text = "\0".join((limit.name, *whose)).encode(errors="surrogatepass")
@@ -317,7 +324,7 @@ class Limits:
     async def _give_back(self, *budgets: Budget) -> None:
         await self._reset(given_back=budgets)
 
-    async def _reset(self, *budgets: Budget, given_back: tuple[Budget, ...] | list[Budget] = ()) -> None:
+    async def _reset(self, *budgets: Budget, given_back: Sequence[Budget] = ()) -> None:
         """Forget what was taken from some, and give one back to others."""
         if not self.enabled:
             return

@@ -244,6 +244,37 @@ def test_a_known_client_has_a_budget_of_its_own_and_no_larger_one(tell: Any) -> 
     tell(story)
 
 
+def test_whoever_collected_known_clients_while_they_had_the_password_gets_no_more_guesses_for_it(
+    tell: Any, clock: FakeClock
+) -> None:
+    """Each sign-in without a cookie makes one more of them: all of an account's have one budget, too."""
+
+    async def story(limits: Limits) -> None:
+        in_a_row = [await sign_in(limits, known=f"client {number}") for number in range(40)]
+        assert in_a_row.count("wrong") == 30
+        assert await sign_in(limits, right=True) == "in"  # strangers' budget is another one
+        failed = 30
+        for number in range(200):
+            clock.advance(301)
+            failed += await sign_in(limits, known=f"later client {number}") == "wrong"
+        assert failed == 100
+        await limits.forgive(ANN, "ann's id")
+        assert await sign_in(limits, known="ann's own", right=True) == "in"
+
+    tell(story)
+
+
+def test_a_success_of_a_known_client_forgets_what_known_clients_failed(tell: Any) -> None:
+    async def story(limits: Limits) -> None:
+        for number in range(29):
+            assert await sign_in(limits, known=f"client {number}") == "wrong"
+        assert await sign_in(limits, known="ann's own", right=True) == "in"
+        assert await sign_in(limits, known="one more") == "wrong"
+        assert await sign_in(limits, known="and one more") == "wrong"
+
+    tell(story)
+
+
 @pytest.mark.parametrize(
     "error", [TooBusyError(3), FieldErrors({"password": "too long"}), OSError("no disk")]
 )
