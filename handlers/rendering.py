@@ -31,6 +31,8 @@ VALUE = re.compile(
 
 def escaped(value: Any) -> bytes:
     """A value as it stands in a page: what those lines of Tornado's do, in one step."""
+    if type(value) is int:
+        return b"%d" % value
     if type(value) is not str:
         value = escape.to_unicode(value) if isinstance(value, (str, bytes)) else str(value)
     return (escape.xhtml_escape(value) if _must_be_escaped(value) else value).encode()
@@ -70,7 +72,8 @@ class PageTemplate(Template):
     def generate(self, **kwargs: Any) -> bytes:
         namespace = {**self._standing, **kwargs}
         exec(self.compiled, namespace)  # noqa: S102 - our own templates, compiled by Tornado
-        page: bytes = namespace["_tt_execute"]()
+        # Left there, the function and its namespace would keep each other, and the request, for the collector.
+        page: bytes = namespace.pop("_tt_execute")()
         return page
 
 

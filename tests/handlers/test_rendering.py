@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gc
 import linecache
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +80,21 @@ def test_a_failing_template_shows_its_own_line_in_the_traceback(folder: Path) ->
     assert "value.missing" in linecache.getline(
         str(frame.path), frame.lineno + 1, frame._rawentry.tb_frame.f_globals
     )
+
+
+def test_a_page_that_was_made_leaves_nothing_to_the_garbage_collector(folder: Path) -> None:
+    """What holds on to itself also holds the handler, the request and the connection."""
+
+    class Value:
+        def __str__(self) -> str:
+            return "x"
+
+    gc.disable()
+    try:
+        value = Value()
+        gone = weakref.ref(value)
+        PageLoader(str(folder)).load("page.html").generate(value=value)
+        del value
+        assert gone() is None
+    finally:
+        gc.enable()
