@@ -396,8 +396,9 @@ class Settings:
         unit="-",
         effect="With an https:// public_url browsers are told to keep to HTTPS for two years "
         "(Strict-Transport-Security). This says so for every sub-domain of the public host as well.",
-        danger="On, sub-domains that speak plain HTTP only can no longer be reached by whoever was here. Off, "
-        "an attacker on the wire can pretend to be a sub-domain and plant cookies for this site from there.",
+        danger="On, sub-domains that speak plain HTTP only can no longer be reached by whoever was here. "
+        "Off, an attacker on the wire can pretend to be a sub-domain and plant cookies for this site from "
+        "there.",
     )
     trusted_proxies: tuple[str, ...] = setting(
         (),

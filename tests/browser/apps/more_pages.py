@@ -106,7 +106,7 @@ class PrivateHandler(ProtectedHandler):
 
 
 class AheadHandler(BaseHandler):
-    """GET /prefetch-links, /prerender-links and the like: a page whose link the browser follows ahead of time.
+    """GET /prefetch-links, /prerender-links and more: a page whose link the browser follows ahead of time.
 
     It brings none of the kit's scripts, which would load it anew at a sign-out in another tab.
     """
