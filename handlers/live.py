@@ -153,7 +153,9 @@ class LiveConnections:
         except InvalidClaimsError:
             connection.end(CLAIMS_CHANGED)
         except StoreUnavailableError:
-            log.warning("the claims of a connection could not be checked; its next renewal does it")
+            log.warning("the claims of a connection could not be checked; they will be in a moment")
+            connection.claims_unchecked = True
+            connection.deadline = min(connection.deadline, self._sessions.clock.now() + CHECK_AGAIN_S)
         except SessionError:
             connection.end(REVOKED)
 
@@ -186,6 +188,9 @@ class LiveConnections:
             connection.end(EXPIRED)
         else:
             connection.extend(until)
+            if connection.claims_unchecked:
+                connection.claims_unchecked = False
+                await self._check_claims(connection)
 
     # -- tasks --------------------------------------------------------------------------------------
 
@@ -211,6 +216,7 @@ class LiveHandler(ProtectedHandler):
     deadline: float
     reminder_at: float
     reminded: bool
+    claims_unchecked: bool = False
 
     async def prepare(self) -> None:
         await super().prepare()

@@ -16,9 +16,9 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from handlers.live import ProtectedEventStreamHandler, ProtectedWebSocketHandler
+from handlers.live import CHECK_AGAIN_S, ProtectedEventStreamHandler, ProtectedWebSocketHandler
 from server import Application, make_app
-from sessions import BooleanClaim, Session
+from sessions import BooleanClaim, Session, StoreUnavailableError
 from settings import Settings
 from tests.support import FakeClock, cheap_keys
 
@@ -318,5 +318,29 @@ def test_head_opens_no_connection_that_stays(tmp_path: Path) -> None:
                     raise_error=False,
                 )
                 assert answer.code == 405
+
+    run(story)
+
+
+def test_claims_that_could_not_be_checked_when_they_changed_are_checked_as_soon_as_they_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session, sessions = await here.sign_in(), here.application.sessions
+            socket = await here.connect(session, "/adults")
+            asked = asyncio.Event()
+
+            async def refuse(_: Session) -> None:
+                asked.set()
+                raise StoreUnavailableError("stopped")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(sessions, "refetch", refuse)
+                await sessions.set_claim_value(session.handle, ADULT, False)
+                await asked.wait()
+            here.clock.advance(CHECK_AGAIN_S)
+            await here.application.live.check_deadlines()
+            assert await closed_with(socket) == 4004
 
     run(story)
