@@ -72,7 +72,7 @@ class PageTemplate(Template):
     def generate(self, **kwargs: Any) -> bytes:
         namespace = {**self._standing, **kwargs}
         exec(self.compiled, namespace)  # noqa: S102 - our own templates, compiled by Tornado
-        # Left there, the function and its namespace would keep each other, and the request, for the collector.
+        # Left there, it and its namespace would keep each other, and the request, for the collector.
         page: bytes = namespace.pop("_tt_execute")()
         return page
 
