@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
 """The fixtures of the kit's own tests, for those of the extras."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
 from tests.conftest import place  # noqa: F401
-from tests.handlers.conftest import (  # noqa: F401
-    app,
-    client,
-    clock,
-    make_application,
-    new_client,
-    pytest_configure,
-    settings,
-)
+from tests.handlers.samples import SAMPLES
+from tests.kit import *  # noqa: F403
 from tests.postgres import _cluster, cluster, postgres_url  # noqa: F401
+
+
+@pytest.fixture
+def more_routes() -> Sequence[Any]:
+    return SAMPLES

@@ -7,8 +7,7 @@ was refused last, and buttons that break things on purpose. It is there with `de
     /dev/lose-refresh-answer    the next renewal is done, but its answer never arrives
     /dev/revoke-session         this session ends as if another device had ended it
 
-The buttons are for the session that presses them. What is noted here stays in this process's memory: with
-several processes, each knows of its own requests only.
+The buttons are for the session that presses them. What is noted here stays in this process's memory.
 """
 
 from __future__ import annotations
@@ -173,8 +172,12 @@ class Developer:
     def strip(self, handler: BaseHandler) -> Strip:
         """The strip of the page that is being rendered."""
         session = handler.session
+        refusals = self.refusals_of(handler.request)
+        telling = (
+            refusal for refusal in refusals if refusal.session_handle or refusal.outcome != "Unauthorised"
+        )
         return Strip(
-            last=next(iter(self.refusals_of(handler.request)), None),
+            last=next(telling, refusals[0] if refusals else None),
             loses_next=session is not None and session.handle in self._to_lose,
             back=return_address(handler.request.uri),
             has_buttons=not handler.app.options.verify_only,

@@ -6,14 +6,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 
-from tests.support import FakeClock
+from sessions import Clock
 
 PASSWORD = "tall ships sail 27 seas"
 NAVIGATION = {
@@ -58,7 +58,7 @@ class Client:
     """
 
     def __init__(
-        self, http_client: AsyncHTTPClient, base_url: str, clock: FakeClock, public_url: str = ""
+        self, http_client: AsyncHTTPClient, base_url: str, clock: Clock, public_url: str = ""
     ) -> None:
         self.base_url = base_url
         self.clock = clock
@@ -122,7 +122,27 @@ class Client:
         if token is not None:
             self.plant("st-last-access-token-update", str(self.clock.now()))
 
+    def replace_cookie(self, name: str, value: str) -> None:
+        """Give another value to a cookie that is there, wherever it came from."""
+        for key, cookie in list(self.jar.items()):
+            if cookie.name == name:
+                self.jar[key] = replace(cookie, value=value)
+
     # -- requests -----------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """Path and query of the page that the last request ended at."""
+        return self.visited[-1].split(" ")[1]
+
+    async def page(self, path: str) -> str:
+        """The page that a person sees who goes there, after renewals and redirects, sign-in page included."""
+        response = await self.get(path, follow=True)
+        if response.code == 401 or urlsplit(self.address).path == "/refresh-session":
+            await self.refresh()  # as the script of that page does
+            response = await self.get(path, follow=True)
+        assert response.code == 200, f"{', '.join(self.visited)}: {response.body.decode()}"
+        return response.body.decode()
 
     async def get(
         self, path: str, *, headers: Mapping[str, str] | None = None, follow: bool = False
