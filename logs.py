@@ -12,6 +12,7 @@ Source: OWASP ASVS 5.0, 16.2 and 16.4.1; OWASP logging vocabulary.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -62,12 +63,16 @@ class LineHandler(logging.StreamHandler[TextIO]):
     formatter: TextFormatter
 
     def write_line(self, level: str, name: str, message: str, fields: dict[str, Any]) -> None:
-        """Write at once what a record with this message and these fields would become."""
+        """Write at once what a record with this message and these fields would become.
+
+        As with a record, a line that cannot be written is lost, and whoever writes it goes on.
+        """
         line = self.formatter.line(time.time(), level, name, message, fields)
         self.acquire()
         try:
-            self.stream.write(line + self.terminator)
-            self.stream.flush()
+            with contextlib.suppress(OSError, ValueError):  # the second: the stream is closed
+                self.stream.write(line + self.terminator)
+                self.stream.flush()
         finally:
             self.release()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from accounts import FieldErrors, User
 from commands.command import JSON, USER, Argument, Call, Command, find_user
@@ -133,14 +134,17 @@ async def remove_role(call: Call) -> None:
 
 
 async def delete_user(call: Call) -> None:
-    """The account first: whoever signs in between this and the end of the sessions finds none."""
+    """The sessions first: should the rest fail, the user is still found, and it can be tried again. They end
+    once more after it, for whoever signed in meanwhile."""
     async with call.site() as application:
         user = await find_user(application, call.arguments.user)
         question = f"Delete {user.email} ({user.user_id}) for good?"
         confirm(question, yes=call.arguments.yes)
+        end_all = partial(application.sessions.revoke_all_sessions_for_user, user.user_id, reason=REASON)
+        ended = await end_all()
         deleted = await application.accounts.delete(user.user_id)
         application.journal.record("account deleted", user_id=user.user_id, detail=REASON)
-        ended = await application.sessions.revoke_all_sessions_for_user(user.user_id, reason=REASON)
+        ended += await end_all()
         _report(call, user, deleted, "deleted", f"is deleted; {len(ended)} sessions ended", len(ended))
 
 

@@ -93,6 +93,20 @@ class TestLinesWithoutARecord:
         log.addFilter(lambda _: True)
         assert only_handler(log, logging.INFO) is None
 
+    def test_a_line_that_cannot_be_written_fails_no_request(self) -> None:
+        """The disk under the log may be full, or whoever reads it gone."""
+
+        class Full(io.StringIO):
+            def write(self, _: str) -> int:
+                raise OSError(28, "No space left on device")
+
+        closed = io.StringIO()
+        closed.close()
+        for stream in (Full(), closed):
+            handler = LineHandler(stream)
+            handler.setFormatter(TextFormatter())
+            handler.write_line("INFO", "stormcellar.access", "200 GET /", {})
+
 
 class TestText:
     def test_a_line_says_when_in_utc_how_bad_where_and_what(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from sessions import Sessions, StoreUnavailableError
 from tests.client import PASSWORD
 from tests.commands.conftest import Manage
 
@@ -85,6 +86,20 @@ def test_deleting_needs_a_yes(manage: Manage, ann: str) -> None:
     assert (done.code, "--yes" in done.err) == (1, True)
     assert manage("delete-user", ann, "--yes").out == "ann@example.com is deleted; 0 sessions ended.\n"
     assert manage("list-users").out == ""
+
+
+def test_deleting_that_broke_off_at_the_sessions_can_be_tried_again(
+    manage: Manage, ann: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody must be left whose account cannot be found any more and whose sessions go on."""
+
+    async def fail(*_: object, **__: object) -> list[str]:
+        raise StoreUnavailableError("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sessions, "revoke_all_sessions_for_user", fail)
+        assert manage("delete-user", ann, "--yes").code == 1
+    assert manage("delete-user", ann, "--yes").out == "ann@example.com is deleted; 0 sessions ended.\n"
 
 
 @pytest.mark.parametrize(

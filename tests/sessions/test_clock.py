@@ -100,3 +100,58 @@ def test_each_database_shows_its_clock(place: Path | str) -> None:
             await database.close()
 
     asyncio.run(story())
+
+
+def test_an_answer_that_took_long_does_not_move_a_clock_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is off by up to half of that time: more than the grace period of a refresh, with a slow database."""
+    machine = FakeClock()
+    monkeypatch.setattr("sessions.clock.time.time", machine.now)
+
+    async def story() -> None:
+        waits: list[float] = []
+
+        async def ask() -> float:
+            machine.advance(waits.pop())  # all of it on the way here
+            return machine.now() + 100
+
+        async def ahead_after(clock: SharedClock, took_s: float) -> float:
+            waits.append(took_s)
+            await clock.set()
+            return clock.ahead_s
+
+        clock, slow = SharedClock(ask), SharedClock(ask)
+        assert await ahead_after(clock, 0.0) == pytest.approx(100)
+        assert await ahead_after(clock, 80.0) == pytest.approx(100)
+        assert await ahead_after(clock, 0.5) == pytest.approx(100.25)
+        assert await ahead_after(slow, 80.0) == pytest.approx(140)  # the first is better than none
+        assert await ahead_after(slow, 0.0) == pytest.approx(100)
+
+    asyncio.run(story())
+
+
+def test_no_failure_ends_the_asking(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sessions.clock.SET_INTERVAL_S", 0)
+
+    async def story() -> None:
+        answers: list[float | Exception] = [ValueError("no number"), StoreUnavailableError("stopped")]
+        asked_enough = asyncio.Event()
+
+        async def ask() -> float:
+            if answers:
+                answer = answers.pop(0)
+                assert isinstance(answer, Exception)
+                raise answer
+            asked_enough.set()
+            return time.time()
+
+        task = asyncio.ensure_future(SharedClock(ask).keep_set())
+        await asyncio.wait_for(asked_enough.wait(), 10)
+        task.cancel()
+
+    asyncio.run(story())
+    assert [record.getMessage() for record in caplog.records] == [
+        "the clock goes on as it was: no number",
+        "the clock goes on as it was: stopped",
+    ]
