@@ -63,7 +63,13 @@ class OwnAccountHandler(ProtectedHandler):
             FieldErrors, WrongCredentialsError, ThrottledError, TooBusyError: as at sign-in.
         """
         email = (await self.user()).email
-        user = await limits.confirm_password(self, self.session.user_id, email, password)
+        try:
+            user = await limits.confirm_password(self, self.session.user_id, email, password)
+        except WrongCredentialsError:
+            self.app.journal.record(
+                "sign-in failed", user_id=self.session.user_id, detail="password not confirmed"
+            )
+            raise
         if user.user_id != self.session.user_id:  # the address has become somebody else's meanwhile
             raise WrongCredentialsError
         return user

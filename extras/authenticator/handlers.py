@@ -14,6 +14,7 @@ from extras.authenticator import codes
 from extras.authenticator.store import CodeRefusedError, TooManyAttemptsError
 from handlers.base import ProtectedHandler
 from handlers.recent_sign_in import SENSITIVE_WITHIN_S
+from journal import EventName
 
 segno: ModuleType | None
 try:
@@ -45,12 +46,15 @@ class CodeHandler(ProtectedHandler):
         if user is not None:
             self.app.mails.post(user.email, MAILS + mail)
 
+    def note(self, name: EventName, what: str = "") -> None:
+        self.app.journal.record(name, user_id=self.session.user_id, detail=what)
+
     def code_field(self) -> str:
         return self.get_body_argument("code", "")
 
     def refuse(self, error: CodeRefusedError) -> dict[str, str]:
         """Set the answer's status; the errors for the form."""
-        self.app.journal.record("sign-in failed", user_id=self.session.user_id, detail="wrong code")
+        self.note("sign-in failed", "wrong code")
         self.set_status(422)
         if isinstance(error, TooManyAttemptsError):
             self.set_status(429)
@@ -77,6 +81,7 @@ class SecondFactorHandler(CodeHandler):
         try:
             if not await self.part.is_complete(self.session):
                 await self.part.check(self.session, self.code_field())
+                self.note("second factor given")
         except CodeRefusedError as error:
             self._show(self.refuse(error))
         else:
@@ -146,6 +151,7 @@ class ConfirmationHandler(AuthenticatorHandler):
         except CodeRefusedError as error:
             await self.show(self.refuse(error))
         else:
+            self.note("factor added", "authenticator app")
             await self.tell("switched_on")
             self.render(TEMPLATES + "recovery_codes.html", recovery_codes=recovery_codes)
 
@@ -164,6 +170,7 @@ class RecoveryCodesHandler(AuthenticatorHandler):
             await self.show(self.refuse(error), "recovery-codes")
         else:
             await self.part.apps.replace_recovery_codes(self.session.user_id, recovery_codes)
+            self.note("factor added", "new recovery codes")
             self.render(TEMPLATES + "recovery_codes.html", recovery_codes=recovery_codes)
 
 
@@ -179,5 +186,6 @@ class RemovalHandler(AuthenticatorHandler):
         except CodeRefusedError as error:
             await self.show(self.refuse(error), "removal")
         else:
+            self.note("factor removed", "authenticator app")
             await self.tell("switched_off")
             self.see_other("/account/authenticator")

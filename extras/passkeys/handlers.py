@@ -91,7 +91,9 @@ class RemovalHandler(PasskeysHandler):
 
     async def post(self) -> None:
         try:
-            await self.part.store.remove(self.session.user_id, self.get_body_argument("credential_id", ""))
+            credential_id = self.get_body_argument("credential_id", "")
+            if await self.part.store.remove(self.session.user_id, credential_id):
+                self.app.journal.record("factor removed", user_id=self.session.user_id, detail="passkey")
         except PasskeyRefusedError as error:
             self.set_status(422)
             await self.show({"": str(error)})
@@ -146,6 +148,7 @@ class RegistrationHandler(PasskeyPart, ProtectedAPIHandler):
         else:
             # The account's owner may be somebody else than whoever is here (OWASP ASVS 5.0, 6.3.7).
             self.app.mails.post(user.email, ADDED_MAIL)
+            self.app.journal.record("factor added", user_id=user.user_id, detail="passkey")
             self.finish({"status": "OK"})
 
 
@@ -185,7 +188,10 @@ class SignInHandler(PasskeyPart, APIHandler):
             self.app.journal.record("sign-in failed", detail="passkey refused")
             self.finish({"status": "REFUSED", "message": str(error)})
             return
-        except WrongCredentialsError:
+        except WrongCredentialsError as error:
+            self.app.journal.record(
+                "sign-in failed", user_id=error.user_id, detail="passkey of a locked account"
+            )
             self.finish({"status": "REFUSED", "message": "This account is not open at the moment."})
             return
         for extra in self.app.extras:

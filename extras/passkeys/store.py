@@ -150,16 +150,16 @@ class PasskeyStore:
 
         return await self._database.write(work)
 
-    async def remove(self, user_id: str, credential_id: str) -> None:
-        """Delete a passkey of this user; no harm if there is none.
+    async def remove(self, user_id: str, credential_id: str) -> bool:
+        """Delete a passkey of this user; False if there is none.
 
         Raises:
             PasskeyRefusedError: the user could not sign in any more.
         """
         if not is_storable(credential_id):
-            return
+            return False
 
-        def work(connection: Connection) -> bool:
+        def work(connection: Connection) -> bool | None:
             # With the user's row locked, the second of two requests at once sees what the first left.
             lock = getattr(connection, "for_update", "")
             whose = {"user_id": user_id, "credential_id": credential_id}
@@ -171,16 +171,18 @@ class PasskeyStore:
                 "SELECT 1 FROM passkeys WHERE user_id = :user_id AND credential_id <> :credential_id", whose
             ).fetchone()
             if others is None and password is not None and password[0] is None:
-                return False
-            connection.execute(
+                return None
+            deleted = connection.execute(
                 "DELETE FROM passkeys WHERE user_id = :user_id AND credential_id = :credential_id", whose
             )
-            return True
+            return deleted.rowcount == 1
 
-        if not await self._database.write(work):
+        removed = await self._database.write(work)
+        if removed is None:
             raise PasskeyRefusedError(
                 "Without this passkey you could not sign in any more. Choose a password first."
             )
+        return removed
 
     async def maintain(self, now_ms: int) -> None:
         """Delete challenges that have expired, and what belonged to users who are gone."""

@@ -230,3 +230,13 @@ async def test_signing_in_again_in_this_browser_counts(client: Client, clock: Fa
     assert (await client.get(FORM)).code == 303
     await client.sign_in()
     assert (await client.get(FORM)).code == 200
+
+
+@pytest.mark.gen_test
+async def test_a_wrong_password_at_the_confirmation_is_in_the_audit_log(
+    client: Client, app: Application
+) -> None:
+    await client.sign_up()
+    assert await confirm(client, "not the password") == 422
+    last, *_ = await app.audit.events(user_id=client.user_id)
+    assert (last.name, last.detail) == ("sign-in failed", "password not confirmed")

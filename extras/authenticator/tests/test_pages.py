@@ -450,3 +450,67 @@ async def test_nothing_is_kept_of_users_who_are_gone(client: Client, app: Applic
     await part.maintain()
     assert await part.apps.find(client.user_id) is None
     assert await part.apps.recovery_codes_left(client.user_id) == 0
+
+
+@pytest.mark.gen_test
+async def test_the_audit_log_has_what_became_of_the_second_factor(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    """OWASP ASVS 5.0, 16.3.1: what was tried with each factor, and which factors there are."""
+    await client.sign_up()
+    phone, _ = await switch_on(client)
+    other = new_client()
+    await other.sign_in()
+    await other.post("/second-factor", {"code": phone.wrong_code(client.clock.now())})
+    await other.post("/second-factor", {"code": phone.code(client.clock.now())})
+    client.clock.advance(30)
+    await other.post("/account/authenticator/recovery-codes", {"code": phone.code(client.clock.now())})
+    client.clock.advance(30)
+    await other.post("/account/authenticator/removal", {"code": phone.code(client.clock.now())})
+    events = await app.audit.events(user_id=client.user_id)
+    assert [(one.name, one.detail) for one in reversed(events)] == [
+        ("signed up", ""),
+        ("signed in", ""),
+        ("factor added", "authenticator app"),
+        ("signed in", ""),
+        ("sign-in failed", "wrong code"),
+        ("second factor given", ""),
+        ("factor added", "new recovery codes"),
+        ("factor removed", "authenticator app"),
+    ]
+
+
+@pytest.mark.gen_test
+async def test_a_locked_user_gets_no_further_with_a_code(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    await client.sign_up()
+    phone, _ = await switch_on(client)
+    other = new_client()
+    await other.sign_in()
+    await app.accounts.lock(client.user_id)
+    await app.sessions.revoke_all_sessions_for_user(client.user_id)
+    code = phone.code(client.clock.now())
+    assert (await other.post("/second-factor", {"code": code})).code in (303, 307)  # to a renewal, in vain
+    assert (await other.refresh()).code == 401
+    assert (await new_client().post("/login", {"email": "ann@example.com", "password": PASSWORD})).code == 422
+    app_of_user = await part_of(app).apps.find(client.user_id)
+    assert app_of_user is not None
+    assert app_of_user.last_step < client.clock.now() // 30  # no code was taken
+
+
+@pytest.mark.gen_test
+async def test_guessing_codes_is_limited_though_rate_limits_are_off(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    """The bound of the second factor is its own: no setting opens it, and no success with the password."""
+    await client.sign_up()
+    phone, _ = await switch_on(client)
+    app.limits.enabled = False
+    wrong = phone.wrong_code(client.clock.now())
+    statuses = []
+    for _ in range(11):
+        other = new_client()
+        await other.sign_in()
+        statuses.append((await other.post("/second-factor", {"code": wrong})).code)
+    assert statuses == [422] * 10 + [429]

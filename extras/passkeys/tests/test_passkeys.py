@@ -487,3 +487,28 @@ async def test_the_script_is_offered_where_people_sign_in(client: Client) -> Non
     assert b'data-redirect-back="/a"' in page.body
     for name in ("sign-in.js", "passkeys.js", "register.js"):
         assert (await client.get(f"/passkeys/static/{name}")).code == 200
+
+
+@pytest.mark.gen_test
+async def test_the_audit_log_has_what_became_of_passkeys(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    await client.sign_up()
+    device = device_for(client)
+    await register(client, device)
+    await app.accounts.lock(client.user_id)
+    assert (await sign_in(new_client(), device))["status"] == "REFUSED"
+    await app.accounts.unlock(client.user_id)
+    (passkey,) = await part_of(app).store.list(client.user_id)
+    for _ in range(2):  # the second finds nothing, and so changes nothing
+        await client.post("/account/passkeys/removal", {"credential_id": passkey.credential_id})
+    events = await app.audit.events(user_id=client.user_id)
+    assert [(one.name, one.detail) for one in reversed(events)] == [
+        ("signed up", ""),
+        ("signed in", ""),
+        ("factor added", "passkey"),
+        ("signed in", ""),
+        ("session revoked", "locked or new password"),
+        ("sign-in failed", "passkey of a locked account"),
+        ("factor removed", "passkey"),
+    ]
