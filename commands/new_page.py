@@ -61,14 +61,13 @@ from __future__ import annotations
 import pytest
 
 from tests.client import Client
+from tests.kit import AsUser
 
 
 @pytest.mark.gen_test
-async def test_{module}_knows_its_reader(client: Client) -> None:
-    await client.sign_up()
-    response = await client.get("{address}")
-    assert response.code == 200
-    assert client.user_id in response.body.decode()
+async def test_{module}_knows_its_reader(as_user: AsUser) -> None:
+    ann = await as_user("ann@example.com")
+    assert ann.user_id in await ann.page("{address}")
 
 
 @pytest.mark.gen_test

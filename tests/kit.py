@@ -39,6 +39,7 @@ from tests.sessions.helpers import until
 from tests.support import FakeClock, cheap_keys
 
 if TYPE_CHECKING:
+    from tests.browser.conftest import Complaints
     from tests.browser.visitor import Visitor
 
 __all__ = [
@@ -67,6 +68,7 @@ DoTo = Callable[[Client], Awaitable[None]]
 CHEAP = Argon2Parameters(memory_kib=8, passes=1, lanes=1)
 PATIENCE_S = 60.0  # nothing here measures time; a busy machine must not fail a test
 REVOKED_ELSEWHERE = "revoked on another device"
+ACCESS_COOKIE, FRONT_COOKIE = "sAccessToken", "sFrontToken"
 REFRESH_PATH = "/session/refresh"
 
 
@@ -322,24 +324,28 @@ def browser_expire_access_token(server: ServerProcess) -> Callable[[Visitor], No
     """End a browser's access token, and nothing else. Pages that are open do not notice."""
 
     def expire(visitor: Visitor) -> None:
-        access, front = _beside(server, lambda node: _expired(node, visitor.cookie(node.jar.access)))
-        values = {"AccessToken": access, "sFrontToken": front}
+        held = _access_token(visitor)
+        access, front = _beside(server, lambda node: _expired(node, held))
+        values = {ACCESS_COOKIE: access, FRONT_COOKIE: front}
         for cookie in visitor.context.cookies():
             for ending, value in values.items():
                 if cookie["name"].endswith(ending):
-                    visitor.context.add_cookies([{**cookie, "value": value}])
+                    visitor.context.add_cookies([{**cookie, "value": value}])  # type: ignore[typeddict-item]
 
     return expire
 
 
 @pytest.fixture
-def browser_revoke_elsewhere(server: ServerProcess) -> Callable[[Visitor], None]:
-    """End a browser's session from another process, and wait until the server has heard."""
+def browser_revoke_elsewhere(server: ServerProcess, complaints: Complaints) -> Callable[[Visitor], None]:
+    """End a browser's session from another server; it is over when this one has heard of it."""
 
     def revoke(visitor: Visitor) -> None:
+        complaints.allow(r"status of 401 .*/session/refresh\)")  # what the browser meets next
+        held = _access_token(visitor)
+
         async def end(node: Application) -> None:
-            handle = await node.sessions.handle_of(visitor.cookie(node.jar.access))
-            assert handle
+            handle = await node.sessions.handle_of(held)
+            assert handle, "nobody is signed in there"
             assert await node.sessions.revoke_session(handle, reason=REVOKED_ELSEWHERE), "it was over already"
 
         _beside(server, end)
@@ -364,6 +370,12 @@ def browser_lose_reply(server: ServerProcess) -> Callable[[Visitor], None]:
             assert response.headers["front-token"] not in (None, "remove")
 
     return lose
+
+
+def _access_token(visitor: Visitor) -> str:
+    """The browser's access token, be its cookie's name prefixed or not; "" if there is none."""
+    cookies = visitor.context.cookies()
+    return next((one["value"] for one in cookies if one["name"].endswith(ACCESS_COOKIE)), "")
 
 
 def _settings_of(server: ServerProcess) -> Settings:

@@ -29,6 +29,10 @@ from playwright.sync_api import (
 
 from tests.browser.proxy import Proxy
 from tests.browser.visitor import PATIENCE_S, Visitor
+from tests.kit import browser_as_user as as_user  # noqa: F401
+from tests.kit import browser_expire_access_token as expire_access_token  # noqa: F401
+from tests.kit import browser_lose_reply as lose_reply  # noqa: F401
+from tests.kit import browser_revoke_elsewhere as revoke_elsewhere  # noqa: F401
 from tests.parts import axe_source, require
 from tests.serving import ServerProcess
 
