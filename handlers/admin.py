@@ -14,6 +14,7 @@ ADMIN = "admin"
 """The role that these pages ask for."""
 
 PAGE = 50
+MOST_EVENTS = 50
 LONGEST_SEARCH = 254  # no address is longer
 NOTICES = {
     "ended": "That session has ended.",
@@ -45,7 +46,8 @@ class UsersHandler(AdminHandler):
 
 
 class UserHandler(AdminHandler):
-    """GET /admin/users/ID: one user and their sessions. POST: end one, end all, lock or unlock."""
+    """GET /admin/users/ID: a user, their sessions, and what happened last. POST: end one, end all, lock
+    or unlock."""
 
     form_page = "/admin/users"
 
@@ -57,6 +59,7 @@ class UserHandler(AdminHandler):
             user=user,
             roles=await self.app.accounts.roles(user.user_id),
             devices=[Device.of(information, self.session.handle) for information in listed],
+            events=await self.app.audit.events(user_id=user.user_id, limit=MOST_EVENTS),
             is_self=user.user_id == self.session.user_id,
             notice=NOTICES.get(self.get_query_argument("notice", ""), ""),
         )

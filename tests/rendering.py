@@ -43,6 +43,10 @@ DEVICES = [
     Device("2", is_this=False, first=THERE, last=SeenFrom(), began_at=NOW_S - 600, seen_at=NOW_S),
 ]
 SESSIONS = {"session": SESSION, "path": "/account/sessions", "lifetime": "1 hour", "notice": ""}
+EVENTS = [
+    AuditEvent("throttled", NOW_S, client_address="2001:db8::1", detail="x" * 200, occurrences=3),
+    AuditEvent("signed up", NOW_S),
+]
 ADMIN = {"session": SESSION, "notice": "Done.", "roles": ["admin", "editor"]}
 
 REFUSAL = Refusal(
@@ -145,8 +149,11 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
         "admin/users.html",
         {"session": SESSION, "users": [], "search": "x", "is_first": True, "following": ""},
     ),
-    "user": ("admin/user.html", {**ADMIN, "user": USER, "devices": DEVICES, "is_self": True}),
-    "user, locked": ("admin/user.html", {**ADMIN, "user": LONG_USER, "devices": [], "is_self": False}),
+    "user": ("admin/user.html", {**ADMIN, "user": USER, "devices": DEVICES, "is_self": True, "events": []}),
+    "user, locked": (
+        "admin/user.html",
+        {**ADMIN, "user": LONG_USER, "devices": [], "is_self": False, "events": EVENTS},
+    ),
     "mailbox": ("dev/mailbox.html", {"mails": [(2, MAIL), (1, MAIL)], "debug": True}),
     "mailbox, empty": ("dev/mailbox.html", {"mails": [], "debug": True}),
     "mail": ("dev/mail.html", {"mail": MAIL, "number": 2, "debug": True}),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from tornado.httpclient import HTTPResponse
 
-from handlers.admin import ADMIN, PAGE
+from handlers.admin import ADMIN, MOST_EVENTS, PAGE
 from server import Application
 from tests.client import Client, json_of
 from tests.handlers.parts import with_settings
@@ -163,3 +163,28 @@ async def test_a_user_who_is_not_there_is_not_found(client: Client, app: Applica
     await become_admin(client, app)
     assert (await client.get(f"/admin/users/{user_id}")).code == 404
     assert (await client.post(f"/admin/users/{user_id}", {"action": "end-all"})).code == 404
+
+
+@pytest.mark.gen_test
+async def test_what_happened_to_a_user_last_is_shown_and_nothing_of_others(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    await become_admin(client, app)
+    bob = new_client()
+    await bob.sign_up(BOB)
+    path = f"/admin/users/{bob.user_id}"
+    await new_client().post("/login", {"email": BOB, "password": "a wrong password"})
+    for number in range(MOST_EVENTS):
+        app.journal.record("session revoked", user_id=bob.user_id, detail=f"<{number}>")
+    page = (await client.get(path)).body.decode()
+    shown = re.findall(r'<dd class="wrap">(.*?)</dd>', page)
+    assert len(shown) == MOST_EVENTS
+    assert shown[0] == f"session revoked: &lt;{MOST_EVENTS - 1}&gt;"
+    await bob.call("/auth/signout", headers={"rid": "session"})
+    page = (await client.get(path)).body.decode()
+    assert '<dd class="wrap">signed out, from <span class="code">127.0.0.1</span></dd>' in page
+    assert "&lt;1&gt;" in page
+    assert "&lt;0&gt;" not in page
+    own = (await client.get(f"/admin/users/{client.user_id}")).body.decode()
+    assert "signed up" in own
+    assert "session revoked" not in own
