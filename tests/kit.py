@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.testing import bind_unused_port
@@ -64,6 +64,7 @@ T = TypeVar("T")
 MakeApplication = Callable[..., Application]
 AsUser = Callable[..., Awaitable[Client]]
 DoTo = Callable[[Client], Awaitable[None]]
+LoseReply = Callable[[Client], Awaitable[HTTPResponse]]
 
 CHEAP = Argon2Parameters(memory_kib=8, passes=1, lanes=1)
 PATIENCE_S = 60.0  # nothing here measures time; a busy machine must not fail a test
@@ -211,18 +212,20 @@ def revoke_elsewhere(app: Application, make_application: MakeApplication, settin
 
 
 @pytest.fixture
-def lose_reply() -> DoTo:
+def lose_reply() -> LoseReply:
     """Renew a browser's session, and lose the reply on its way: `await lose_reply(ann)`.
 
-    The server has gone on to the next tokens; the browser still holds the ones before.
+    The server has gone on to the next tokens; the browser still holds the ones before. What was lost is
+    returned, for the test alone.
     """
 
-    async def lose(browser: Client) -> None:
+    async def lose(browser: Client) -> HTTPResponse:
         before = dict(browser.jar)
         response = await browser.refresh()
         assert response.code == 200, response.body
         browser.jar.clear()
         browser.jar.update(before)
+        return response
 
     return lose
 

@@ -75,9 +75,23 @@ def test_without_locks_two_tabs_both_ask_and_both_stay_signed_in(server: ServerP
 
 
 def test_a_tab_that_asks_again_with_the_old_refresh_token_stays_signed_in(
-    server: ServerProcess, visit: Visit
+    as_user: Callable[[], Visitor],
+    lose_reply: Callable[[Visitor], None],
+    expire_access_token: Callable[[Visitor], None],
 ) -> None:
     """The answer to the first was lost: the browser still holds what it had before."""
+    visitor = as_user()
+    lose_reply(visitor)
+    expire_access_token(visitor)
+    visitor.goto("/dashboard?tab=1")
+    arrive(visitor, visitor.page)
+    goes_on(visitor)
+
+
+def test_a_tab_whose_neighbour_used_the_new_tokens_stays_signed_in_for_a_while(
+    server: ServerProcess, visit: Visit
+) -> None:
+    """Within the grace period the old refresh token is answered although the new tokens are in use."""
     visitor = visit(server.url)
     visitor.sign_up()
     before = visitor.cookie("sRefreshToken")

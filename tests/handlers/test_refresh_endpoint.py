@@ -20,6 +20,7 @@ from tests.client import Client, json_of, set_cookies
 from tests.handlers.parts import LIFETIME_S, with_settings
 from tests.handlers.samples import PAID
 from tests.handlers.test_transfer import assert_all_cleared
+from tests.kit import DoTo, LoseReply
 from tests.support import FakeClock
 
 REFRESH_PATH = "/auth/session/refresh"
@@ -71,9 +72,9 @@ async def test_an_access_token_is_no_refresh_token(client: Client) -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_revoked_session_is_unauthorised(client: Client, app: Application) -> None:
+async def test_a_revoked_session_is_unauthorised(client: Client, revoke_elsewhere: DoTo) -> None:
     await client.sign_up()
-    await app.sessions.revoke_session(client.session_handle)
+    await revoke_elsewhere(client)
     assert_all_cleared(await client.refresh())
 
 
@@ -103,12 +104,10 @@ async def test_a_stolen_token_ends_the_session_of_both(
 
 
 @pytest.mark.gen_test
-async def test_a_lost_answer_does_no_harm(client: Client, new_client: NewClient, clock: FakeClock) -> None:
+async def test_a_lost_answer_does_no_harm(client: Client, lose_reply: LoseReply, clock: FakeClock) -> None:
     """Nobody has used the new tokens, so the old one is answered again, however late."""
     await client.sign_up()
-    cookies = dict(client.jar)
-    lost = await client.refresh()
-    client.jar = cookies
+    lost = await lose_reply(client)
     clock.advance(7 * 86400)
     again = await client.refresh()
     assert again.code == 200

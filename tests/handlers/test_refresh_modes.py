@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from tornado.httpclient import HTTPResponse
 
-from server import Application
 from tests.client import FETCH, Client, json_of, set_cookies
 from tests.handlers.parts import LIFETIME_S, with_settings
+from tests.kit import DoTo
 from tests.support import FakeClock
 
 DETOUR = "/auth/session/refresh/return?redirectBack="
@@ -109,10 +109,10 @@ async def test_a_public_page_renews_by_the_detour_so_that_it_knows_who_looks(
 
 @pytest.mark.gen_test
 async def test_a_public_page_takes_whoever_lost_the_session_for_a_guest(
-    client: Client, app: Application
+    client: Client, revoke_elsewhere: DoTo
 ) -> None:
     await client.sign_up()
-    await app.sessions.revoke_session(client.session_handle)
+    await revoke_elsewhere(client)
     response = await client.get("/", follow=True)
     assert client.visited == ["GET / 303", f"GET {DETOUR}/ 303", "GET / 200"]
     assert b'href="/login"' in response.body
@@ -184,10 +184,10 @@ async def test_the_detour_leads_to_paths_of_this_site_only(client: Client, clock
 
 @pytest.mark.gen_test
 async def test_the_detour_clears_the_tokens_of_a_session_that_is_over(
-    client: Client, app: Application
+    client: Client, revoke_elsewhere: DoTo
 ) -> None:
     await client.sign_up()
-    await app.sessions.revoke_session(client.session_handle)
+    await revoke_elsewhere(client)
     response = await client.get(DETOUR + "/sample/note", follow=True)
     assert response.code == 200
     assert client.visited[1:] == ["GET /sample/note 303", "GET /login?redirectBack=/sample/note 200"]
@@ -196,10 +196,10 @@ async def test_the_detour_clears_the_tokens_of_a_session_that_is_over(
 
 @pytest.mark.gen_test
 async def test_what_was_sent_in_a_session_that_is_over_is_sent_to_nobody(
-    client: Client, app: Application
+    client: Client, revoke_elsewhere: DoTo
 ) -> None:
     await client.sign_up()
-    await app.sessions.revoke_session(client.session_handle)
+    await revoke_elsewhere(client)
     await client.post("/sample/note", {"text": "mine"}, follow=True)
     assert client.visited == [
         "POST /sample/note 307",
@@ -396,9 +396,9 @@ async def test_json_endpoints_answer_401_whoever_asks(client: Client, clock: Fak
 
 
 @pytest.mark.gen_test
-async def test_a_revoked_session_is_cleared_by_json_endpoints(client: Client, app: Application) -> None:
+async def test_a_revoked_session_is_cleared_by_json_endpoints(client: Client, revoke_elsewhere: DoTo) -> None:
     await client.sign_up()
-    await app.sessions.revoke_session(client.session_handle)
+    await revoke_elsewhere(client)
     response = await client.call("/sample/api", method="GET")
     assert (response.code, json_of(response)) == (401, {"message": "unauthorised"})
     assert response.headers["front-token"] == "remove"
