@@ -130,8 +130,8 @@ class Served:
     """A variant in a process of its own, on core 0 if there are two."""
 
     def __init__(self, name: str, database: str = "", folder: str = tempfile.gettempdir()) -> None:
-        pin(0, 0)  # what is started inherits it, threads and workers included
-        self._process = VARIANTS[name].start(database, folder)
+        with on_core(0):  # what is started inherits it, threads and workers included
+            self._process = VARIANTS[name].start(database, folder)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -145,6 +145,8 @@ class Served:
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
         self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 def family(pid: int) -> list[int]:
@@ -161,9 +163,15 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def pin(pid: int, core: int) -> None:
-    if (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(pid, {core})
+@contextlib.contextmanager
+def on_core(number: int) -> Iterator[None]:
+    """Run here, and start there, on the first or second of the cores that there are."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[number % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def request_for(path: str, port: int, cookie: str) -> bytes:
@@ -279,22 +287,20 @@ def _run(
 ) -> dict[str, Measured]:
     results = {name: Measured() for name in names}
     servers: dict[str, Served] = {}
-    before = os.sched_getaffinity(0)
     try:
         for name in names:
             servers[name] = Served(name, database, folder)
-        pin(0, 1)
-        for served in servers.values():
-            look(served)
-            measure(served, min(1.0, seconds))  # warm up
-        for number in range(rounds):
-            for name, served in servers.items():
-                figures = measure(served, seconds)
-                for kept, figure in zip(vars(results[name]).values(), figures, strict=True):
-                    kept.append(figure)
-            print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        with on_core(1):
+            for served in servers.values():
+                look(served)
+                measure(served, min(1.0, seconds))  # warm up
+            for number in range(rounds):
+                for name, served in servers.items():
+                    figures = measure(served, seconds)
+                    for kept, figure in zip(vars(results[name]).values(), figures, strict=True):
+                        kept.append(figure)
+                print(f"round {number + 1} of {rounds}", file=sys.stderr)
     finally:
-        os.sched_setaffinity(0, before)
         for served in servers.values():
             served.stop()
     return results
@@ -383,8 +389,14 @@ def write(names: Sequence[str], rounds: int, seconds: float) -> None:
 
 def page(sections: dict[str, str], others: Path = HERE / "results") -> str:
     """RESULTS.md: these sections, and then the pages that lie in a folder, one level deeper."""
-    lines = ["# Results", "", "Made by `make bench ARGS=--write`; what is measured stands in each program of"]
-    lines += [f"this folder. {time.strftime('%Y-%m-%d')}, {machine()}."]
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    lines = [
+        "# Results",
+        "",
+        "Made by `make bench ARGS=--write`; what is measured stands in each program of this folder.",
+        "",
+        f"{time.strftime('%Y-%m-%d')}, {machine()}. Load of the machine at the end: {load}.",
+    ]
     for title, text in sections.items():
         lines += ["", f"## {title}", "", text.strip()]
     for path in sorted(others.glob("*.md")):

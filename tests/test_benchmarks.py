@@ -5,12 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
 
-from benchmarks import refresh_load, store
+from benchmarks import micro, refresh_load, run, scaling, start, store, variants
 from benchmarks.refresh_load import DAY_S, OUTAGE_S, World, crowd, simulate
+from benchmarks.run import Measured, Served, answer_to, request_for
+from benchmarks.scaling import Scaling
+from tests.parts import require
+from tests.serving import ROOT
 
 WORLD = World(users=600, scale=1000.0, visits_a_day=3.0, lifetime_s=3600.0, jitter=0.05)
 
@@ -65,3 +74,154 @@ def test_rows_that_the_benchmark_loads_take_at_most_400_bytes_on_sqlite(tmp_path
     asyncio.run(table.fill())
     whole = place.sizes(table.name)["all"]
     assert whole / table.size <= 400
+
+
+# -- pages ---------------------------------------------------------------------------------------------
+
+IN_THIS_PROCESS = ["bare", "decode_each_time", "remember", "signed_cookie", "row_per_request_sqlite"]
+"""The kit settles the process that it is in, so it gets one of its own."""
+
+
+async def answer_of(name: str) -> bytes:
+    application, cookie = variants.VARIANTS[name]("")
+    listening, port = bind_unused_port()
+    http_server = HTTPServer(application)
+    http_server.add_socket(listening)
+
+    def ask() -> bytes:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            return answer_to(connection, request_for("/page", port, cookie))
+
+    try:
+        return await asyncio.to_thread(ask)
+    finally:
+        http_server.stop()
+        await http_server.close_all_connections()
+
+
+@pytest.mark.parametrize("name", IN_THIS_PROCESS)
+def test_a_variant_shows_the_page_to_the_user_that_its_cookie_names(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    answer = asyncio.run(answer_of(name))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(variants.USER_ID.encode()) == 2
+
+
+def served(name: str, folder: Path, database: str = "") -> Measured:
+    """Look at the page, and measure it for a moment."""
+    one = Served(name, database, str(folder))
+    try:
+        run.look(one)
+        figures = run.measure(one, 0.1)
+    finally:
+        one.stop()
+    return Measured(*([figure] for figure in figures))
+
+
+def test_the_kit_shows_the_page_and_can_be_measured(tmp_path: Path) -> None:
+    measured = served("kit", tmp_path)
+    assert measured.per_second[0] > 0
+    assert 0 < measured.p50_ms[0] <= measured.p99_ms[0]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["bare_uvloop", "kit_uvloop"])
+def test_a_variant_on_uvloop_shows_the_page(name: str, tmp_path: Path) -> None:
+    served(name, tmp_path)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("name", ["row_per_request_postgres", "kit_postgres"])
+def test_a_variant_on_postgres_shows_the_page(name: str, tmp_path: Path, postgres_url: str) -> None:
+    served(name, tmp_path, postgres_url)
+
+
+@pytest.mark.npm
+@pytest.mark.parametrize("name", [name for name, one in run.VARIANTS.items() if one.is_peer])
+def test_a_peer_shows_the_same_page(name: str, tmp_path: Path) -> None:
+    """Where it is installed: `make bench ARGS=--peers`."""
+    require("npm")
+    if reason := run.VARIANTS[name].missing():
+        pytest.skip(reason)
+    served(name, tmp_path)
+
+
+def test_what_is_not_installed_is_left_out_with_a_line_that_says_so() -> None:
+    missing = run.Variant("a peer from nowhere", ("peers/nowhere.py",), "a_package_that_nobody_has")
+    assert missing.missing() == f"a_package_that_nobody_has is not installed; {run.PEERS_HINT}"
+    results = {"bare": Measured([300.0], [3000.0], [2.0], [4.0])}
+    text = run.table(results, {"django": "django is not installed"})
+    assert text.endswith(f"Left out: {run.VARIANTS['django'].label}: django is not installed.")
+    assert text.count("\n| ") == 2
+
+
+def test_ratios_are_paired_round_by_round_and_higher_is_better() -> None:
+    """A round in which the machine was half as quick counts like the others."""
+    results = {
+        "bare": Measured([300.0, 600.0, 300.0], [3000.0] * 3, [2.0] * 3, [4.0] * 3),
+        "kit": Measured([300.0, 400.0, 200.0], [4000.0] * 3, [1.0] * 3, [3.0] * 3),
+    }
+    row = run.table(results, {}).splitlines()[-1]
+    assert row == "| **the kit**, everything on | 300 | 1.50 (1.00 to 1.50) | 4000 | 1.0 | 3.0 |"
+
+
+def test_the_results_hold_every_section_and_what_other_programs_wrote(tmp_path: Path) -> None:
+    (tmp_path / "store.md").write_text("# The session store\n\n## SQLite\n\nfast\n")
+    text = run.page({"One": "| a |", "Two": "b"}, tmp_path)
+    headings = re.findall(r"^#+ .*", text, re.MULTILINE)
+    assert headings == ["# Results", "## One", "## Two", "## The session store", "### SQLite"]
+    assert run.machine() in text
+
+
+# -- parts, start, two processes -------------------------------------------------------------------------
+
+
+@pytest.mark.faults
+def test_every_part_is_measured() -> None:
+    pytest.importorskip("pyperf")
+    text = micro.report("--processes=1", "--values=1", "--warmups=0", "--loops=2")
+    for name, label in micro.PARTS.items():
+        assert f"| {label} | " in text or name == "refresh_postgres"
+
+
+def test_the_table_of_parts_says_what_was_left_out() -> None:
+    text = micro.table({"mint": (290.04, 3.0)})
+    assert "| an access token signed | 290.0 | 3.0 |" in text
+    assert "Left out: a refresh, PostgreSQL." in text
+
+
+def test_mean_and_spread_come_from_all_processes_of_pyperf() -> None:
+    runs: list[dict[str, object]] = [{"warmups": [[1, 9.0]]}, {"values": [1.0, 3.0]}, {"values": [2.0, 2.0]}]
+    name, mean, spread = micro.figures({"metadata": {"name": "mint"}, "runs": runs})
+    assert (name, mean) == ("mint", 2.0)
+    assert spread == pytest.approx(0.5**0.5)
+
+
+def test_start_and_memory_make_a_table() -> None:
+    text = start.table({"with data": [0.5, 0.4, 0.6]}, [("one process, idle", 51.25, 40.0)])
+    assert "| folder with data | 0.50 | 0.40 to 0.60 |" in text
+    assert "| one process, idle | 51.2 | 40.0 |" in text
+
+
+def test_two_processes_are_compared_by_the_busier_one() -> None:
+    one = Scaling([1000.0, 1000.0], [2000.0, 1000.0], [2000.0, 1000.0])
+    two = Scaling([1500.0, 1500.0], [3000.0, 1900.0], [4000.0, 2000.0])
+    text = scaling.table({1: one, 2: two})
+    assert "| requests/s | 1000 | 1500 | 1.50 (1.50 to 1.50) |" in text
+    assert "had a core for itself | 1500 | 2450 | 1.70 (1.50 to 1.90) |" in text
+    assert "spread evenly | 1500 | 3000 | 2.00 (2.00 to 2.00) |" in text
+
+
+@pytest.mark.faults
+def test_start_memory_and_two_processes_are_measured_on_real_servers() -> None:
+    assert "| folder empty |" in start.report(1, 0.1, 5)
+    assert "| requests/s |" in scaling.report(1, 0.3)
+
+
+@pytest.mark.faults
+def test_the_command_prints_a_table(tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/run.py", "--rounds=1", "--seconds=0.1", "--only", "kit"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert len(re.findall(r"^\| (?:bare Tornado|\*\*the kit)", done.stdout, re.MULTILINE)) == 2
