@@ -642,6 +642,41 @@ def test_ten_thousand_mutants_authenticate_nobody(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_refusing_costs_at_most_one_signature_and_in_all_one_look_for_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no token costs not even that; key ids that somebody invents cost one query between them."""
+    spent = {"signatures": 0, "loads": 0}
+
+    def counted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            spent[name] += 1
+            return work(*arguments, **named)
+
+        return call
+
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        token = (await sign_in(engine)).access_token
+        clock.advance(3600)
+        monkeypatch.setattr(
+            access_token_module._RS256, "verify", counted("signatures", access_token_module._RS256.verify)
+        )
+        monkeypatch.setattr(engine._store, "load_keys", counted("loads", engine._store.load_keys))
+        signed_part = token.rpartition(".")[0]
+        forged = f"{signed_part}.{signed(HEADER, PAYLOAD, ANOTHER_KEY).rpartition('.')[2]}"
+        for garbage in ("A" * 65536, "." * 65536, "a." * 32768, token + "=", "é" * 65536, forged[1:]):
+            assert await outcome(engine, garbage) == "none"
+        assert spent == {"signatures": 0, "loads": 0}
+        for number in range(1, 21):
+            assert await outcome(engine, forged) == "renew"
+            assert spent == {"signatures": number, "loads": 0}
+        for number in range(100):
+            assert await outcome(engine, signed({**HEADER, "kid": f"d-{number}"}, PAYLOAD)) == "renew"
+        assert spent == {"signatures": 20, "loads": 1}
+
+    run(tmp_path, story, access_token_lifetime_s=7200)
+
+
 json_values = st.recursive(
     st.one_of(
         st.none(),
