@@ -430,7 +430,8 @@ class Settings:
         False,
         unit="-",
         effect="Developer conveniences: the server restarts itself when a file changes, and errors are "
-        "shown in detail in the terminal. Start-up checks against insecure combinations are relaxed.",
+        "shown in detail in the terminal. Each page has the developer strip at its foot, which shows the "
+        "session and breaks it on purpose. Start-up checks against insecure combinations are relaxed.",
         danger="Never for the public: it admits cookies over plain HTTP and sample secrets. Together with a "
         "public https:// address the server does not start.",
     )

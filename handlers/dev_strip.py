@@ -63,8 +63,16 @@ OUTCOMES: Sequence[tuple[type[SessionError], str, str]] = (
     (StoreUnavailableError, "StoreUnavailable", "Nobody knows; the browser keeps its tokens."),
 )
 EVENTS = {
-    "cross-site request refused": ("Cross-site", "Only pages of this site may send this."),
-    "throttled": ("Throttled", "There were too many of these; the answer says when to come again."),
+    "cross-site request refused": (
+        "Cross-site",
+        "{detail} comes from another site's page",
+        "Only pages of this site may send this.",
+    ),
+    "throttled": (
+        "Throttled",
+        "the limit “{detail}” is reached",
+        "The answer says when to come again.",
+    ),
 }
 ANSWER_LOST = (
     "Answer lost",
@@ -129,8 +137,8 @@ class Developer:
         """Note what the journal tells of requests that were refused for other reasons."""
         handler = current_request.get()
         if event.name in EVENTS and isinstance(handler, BaseHandler):
-            outcome, meaning = EVENTS[event.name]
-            self._note(handler, outcome, event.detail, meaning)
+            outcome, reason, meaning = EVENTS[event.name]
+            self._note(handler, outcome, reason.format(detail=event.detail), meaning)
 
     def refusals_of(self, request: HTTPServerRequest) -> list[Refusal]:
         """Those of the browser that sends this request, the newest first."""

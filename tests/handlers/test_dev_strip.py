@@ -12,8 +12,9 @@ from handlers.dev_strip import MOST_REFUSALS, MOST_SHOWN, REVOKED_BY_STRIP
 from handlers.routes import routes
 from server import Application
 from settings import Settings
-from tests.client import NAVIGATION, PASSWORD, Client
+from tests.client import NAVIGATION, Client
 from tests.handlers.parts import LIFETIME_S, implements, own_routes, with_settings
+from tests.kit import AsUser, Node
 from tests.support import FakeClock
 
 in_development = with_settings(debug=True)
@@ -108,6 +109,23 @@ async def test_guests_get_a_smaller_strip_without_buttons(client: Client) -> Non
 @pytest.mark.gen_test
 async def test_the_refresh_page_has_none_because_caches_keep_it(client: Client) -> None:
     assert STRIP not in await page(client, "/refresh-session")
+
+
+@pytest.mark.gen_test
+async def test_where_sessions_are_another_servers_there_are_no_buttons(
+    as_user: AsUser, second_node: Callable[..., Node], base_url: str
+) -> None:
+    ann = await as_user()
+    jwks_url = f"{base_url}/auth/jwt/jwks.json"
+    node = second_node(debug=True, jwks_url=jwks_url, api_domain="http://localhost:8888")
+    there = node.visited_by(ann)
+    strip = (await page(there)).partition(STRIP)[2]
+    assert ann.session_handle in strip
+    assert "<form" not in strip
+    assert (await there.post(BUTTONS[0])).code == 404
+    await there.get("/dashboard", headers={"Cookie": "sAccessToken=x"})
+    assert await refused(there) == ["Unauthorised"]
+    assert "The audit log here has nothing" in await page(there, "/dev/why")
 
 
 # -- buttons ------------------------------------------------------------------------------------------
@@ -238,10 +256,11 @@ async def test_each_kind_of_refusal_is_told_by_its_name(client: Client, clock: F
 
 @in_development
 @pytest.mark.gen_test
-async def test_whoever_was_throttled_reads_by_which_limit(client: Client, app: Application) -> None:
-    for _attempt in range(40):
-        await client.post("/login", {"email": "ann@example.com", "password": "wrong " + PASSWORD})
-    assert "Throttled" in await refused(client)
+async def test_whoever_was_throttled_reads_by_which_limit(client: Client) -> None:
+    while (await client.post("/forgot-password", {"email": "ann@example.com"})).code != 429:
+        assert await refused(client) == []
+    assert await refused(client) == ["Throttled"]
+    assert "The limit “" in await page(client, "/dev/why")
 
 
 @in_development
