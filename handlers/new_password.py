@@ -17,19 +17,27 @@ async def reset_password(app: Application, token: str, password: str) -> User:
 
     They end before the token is spent: whatever breaks off in between, either the link still works or
     nobody who came in with the old password is left. They end once more after it, for whoever signed in
-    meanwhile (OWASP Forgot Password Cheat Sheet).
+    meanwhile (OWASP Forgot Password Cheat Sheet). The same holds for what extras keep, if it is only now that
+    the address is proved to be this user's.
 
     Raises:
         FieldErrors, InvalidTokenError: as `Users.reset_password`; nothing has ended then.
         TooBusyError, StoreUnavailableError: to be tried again, with the same link as long as it works.
     """
-    user = await app.accounts.check_password_reset(token, password)
-    await app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
+    before = await app.accounts.check_password_reset(token, password)
+    await _end_what_others_have(app, before)
     user = await app.accounts.reset_password(token, password)
     app.journal.record("password reset", user_id=user.user_id)
     await app.limits.forgive(user.email, user.user_id)
-    await app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
+    await _end_what_others_have(app, before)
     return user
+
+
+async def _end_what_others_have(app: Application, user: User) -> None:
+    await app.sessions.revoke_all_sessions_for_user(user.user_id, reason="new password")
+    if not user.email_verified:
+        for extra in app.extras:
+            await extra.address_proved(user.user_id)
 
 
 async def change_password(handler: BaseHandler, user: User, password: str) -> None:

@@ -74,6 +74,9 @@ class Passkeys(Extra):
     async def maintain(self) -> None:
         await self.store.maintain(self.app.sessions.now_ms())
 
+    async def address_proved(self, user_id: str) -> None:
+        await self.store.remove_all(user_id)
+
     # -- register -----------------------------------------------------------------------------------
 
     async def registration_options(

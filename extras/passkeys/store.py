@@ -184,6 +184,11 @@ class PasskeyStore:
             )
         return removed
 
+    async def remove_all(self, user_id: str) -> None:
+        """Delete a user's passkeys, for somebody who gets another way in."""
+        sql = "DELETE FROM passkeys WHERE user_id = :user_id"
+        await self._database.write(lambda connection: connection.execute(sql, {"user_id": user_id}))
+
     async def maintain(self, now_ms: int) -> None:
         """Delete challenges that have expired, and what belonged to users who are gone."""
 

@@ -512,3 +512,27 @@ async def test_the_audit_log_has_what_became_of_passkeys(
         ("sign-in failed", "passkey of a locked account"),
         ("factor removed", "passkey"),
     ]
+
+
+@pytest.mark.parametrize("verified", [False, True])
+@pytest.mark.gen_test
+async def test_whoever_signed_up_with_somebody_elses_address_keeps_no_passkey_for_it(
+    client: Client, new_client: NewClient, app: Application, verified: bool
+) -> None:
+    """Its owner takes the account over by a mailed link; until then the address was nobody's for certain. An
+    address that was confirmed is its account's: there passkeys outlive passwords."""
+    attacker = client
+    await attacker.sign_up()
+    device = device_for(attacker)
+    await register(attacker, device)
+    if verified:
+        token = await app.accounts.create_email_verification(attacker.user_id)
+        assert token is not None
+        await app.accounts.verify_email(token.text)
+    reset = await app.accounts.create_password_reset("ann@example.com")
+    assert reset is not None
+    owner = new_client()
+    new_password = "the owner's very own password"
+    assert (await owner.post("/reset-password", {"token": reset.text, "password": new_password})).code == 303
+    assert (await sign_in(attacker, device))["status"] == ("OK" if verified else "REFUSED")
+    assert await is_in(attacker) is verified
