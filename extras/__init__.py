@@ -72,7 +72,7 @@ class Extra:
         """For a session that began with something that is possession and knowledge (or body) in one."""
 
     async def address_proved(self, user_id: str) -> None:
-        """A mailed link for a new password was used, of an account whose address had not been confirmed: until
+        """A mailed link for a new password was used, of an account whose address was not confirmed: until
         now it may have been somebody else's who keeps a way in. May be called more than once."""
 
     def answer_invalid_claims(self, handler: BaseHandler, error: InvalidClaimsError) -> bool:
