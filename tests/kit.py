@@ -119,6 +119,8 @@ def make_application(
             **{"generate_key": cheap_keys(), **(engine or {})},
         )
         application.add_handlers(r".*", list(more_routes))
+        # No file changes during a test, so `debug` need not read each page anew at each request.
+        application.settings.update(compiled_template_cache=True, static_hash_cache=True)
         made.append(application)
         return application
 

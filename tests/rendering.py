@@ -16,6 +16,7 @@ from handlers.seen_from import SeenFrom
 from settings import Settings
 
 ROOT = Path(__file__).parent.parent
+LOADER = Loader(str(ROOT / "templates"))
 ADDRESSES = Addresses.of(Settings())
 NOW_S = 1_800_000_000
 SESSION = SimpleNamespace(
@@ -193,5 +194,5 @@ def render(template: str, *, path: str = "/", **variables: Any) -> str:
         "request": SimpleNamespace(path=path),
         "static_url": lambda name, include_version=True: f"/static/{name}{'?v=1' if include_version else ''}",
     }
-    page = Loader(str(ROOT / "templates")).load(template)
+    page = LOADER.load(template)
     return page.generate(**{**every_page, **variables}).decode()

@@ -40,7 +40,8 @@ AGENTS = {
 
 def seen(agent: str) -> SeenFrom:
     request = HTTPServerRequest(
-        start_line=RequestStartLine("GET", "/", "HTTP/1.1"), headers=HTTPHeaders({"User-Agent": agent})
+        start_line=RequestStartLine("GET", "/", "HTTP/1.1"),
+        headers=HTTPHeaders({"Host": "localhost", "User-Agent": agent}),
     )
     request.remote_ip = "203.0.113.7"
     return SeenFrom.of(request)

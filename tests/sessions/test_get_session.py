@@ -1111,11 +1111,17 @@ def test_information_about_a_session(tmp_path: Path) -> None:
             "custom_claims_in_access_token_payload": {"iss": ISSUER, "a": 1},
             "expiry": created_ms + 30 * DAY * 1000,
             "time_created": created_ms,
+            "time_refreshed": created_ms,
+            "created_from": "",
+            "refreshed_from": "",
         }
         clock.advance(DAY)
         await refresh(engine, await tokens_of(session))
         assert await session.get_expiry() == created_ms + 31 * DAY * 1000
         assert await session.get_time_created() == created_ms
+        renewed = await engine.get_session_information(session.handle)
+        assert renewed
+        assert renewed.time_refreshed == created_ms + DAY * 1000
 
     run(tmp_path, story)
 
