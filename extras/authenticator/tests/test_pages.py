@@ -13,10 +13,11 @@ import pytest
 from extras.authenticator.part import Authenticator
 from extras.authenticator.store import MAX_ATTEMPTS, WINDOW_S
 from extras.authenticator.tests.parts import Phone, switch_on
+from handlers.routes import access
 from server import Application
 from tests.client import PASSWORD, Client, json_of
 from tests.handlers.mailbox import last_path, last_token, mails
-from tests.handlers.parts import with_settings
+from tests.handlers.parts import own_routes, with_settings
 
 NewClient = Callable[..., Client]
 ASKED = "/second-factor?redirectBack=/dashboard"
@@ -514,3 +515,26 @@ async def test_guessing_codes_is_limited_though_rate_limits_are_off(
         await other.sign_in()
         statuses.append((await other.post("/second-factor", {"code": wrong})).code)
     assert statuses == [422] * 10 + [429]
+
+
+OPEN_WITHOUT_A_CODE = {"/second-factor", "/verify-email/send", "/auth/signout", "/auth/public/signout"}
+
+
+@pytest.mark.gen_test
+async def test_without_the_code_no_protected_route_opens_and_no_socket(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    """From a browser known to the account, after a renewal, by page and by call."""
+    await client.sign_up()
+    await switch_on(client)
+    await client.post("/signout")
+    await client.sign_in()
+    assert (await client.refresh()).code == 200
+    addresses = {path for path, handler in own_routes(app) if access(handler) == "protected"}
+    assert {"/ws/session", "/account", "/account/authenticator", "/admin/users"} <= addresses
+    for address in sorted(addresses - OPEN_WITHOUT_A_CODE):
+        for method in ("GET", "POST"):
+            called = await client.call(address, {} if method == "POST" else None, method=method)
+            assert called.code in (403, 405), f"{method} {address}"
+            if called.code == 403:
+                assert json_of(called)["claimValidationErrors"][0]["id"] == "st-mfa", f"{method} {address}"
