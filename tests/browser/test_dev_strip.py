@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +19,8 @@ from tests.serving import ServerProcess
 
 Visit = Callable[..., Visitor]
 StartServer = Callable[..., ServerProcess]
+# In debug mode a server starts anew whenever a file changes, on another port; somebody may be at work here.
+PROGRAM = (sys.executable, "-c", "import server; server.watch_files = lambda: None; server.main()")
 scripts_on_and_off = pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no-scripts"])
 
 
@@ -43,7 +46,9 @@ def test_the_strip_breaks_a_session_and_the_site_recovers_or_says_why(
     has_scripts: bool,
 ) -> None:
     complaints.allow("status of 401|ERR_EMPTY_RESPONSE|ERR_CONNECTION")
-    visitor = visit(start_server("--debug", "--refresh_mode=detour").url, has_scripts=has_scripts)
+    visitor = visit(
+        start_server("--debug", "--refresh_mode=detour", program=PROGRAM).url, has_scripts=has_scripts
+    )
     page = visitor.page
     visitor.sign_up()
     handle = fact(page, "Session")
@@ -87,7 +92,7 @@ def test_a_page_whose_script_renews_gets_over_a_lost_answer(
     start_server: StartServer, visit: Visit, complaints: Complaints
 ) -> None:
     complaints.allow("ERR_EMPTY_RESPONSE|ERR_CONNECTION")
-    visitor = visit(start_server("--debug").url)
+    visitor = visit(start_server("--debug", program=PROGRAM).url)
     visitor.sign_up()
     handle = fact(visitor.page, "Session")
     press(visitor.page, "Lose the next refresh answer")
