@@ -74,6 +74,11 @@ EVENTS = {
         "The answer says when to come again.",
     ),
 }
+STOPPED = {
+    "cookies": "the session was renewed, and the browser came back without its cookies",
+    "clock": "the session was renewed, and its access token counts as expired or as not begun",
+    "loop": "the session was renewed several times in a row, and the page asked for one more",
+}
 ANSWER_LOST = (
     "Answer lost",
     "The browser still has the old refresh token, and gets the same answer for it again.",
@@ -139,6 +144,10 @@ class Developer:
         if event.name in EVENTS and isinstance(handler, BaseHandler):
             outcome, reason, meaning = EVENTS[event.name]
             self._note(handler, outcome, reason.format(detail=event.detail), meaning)
+
+    def stopped(self, handler: BaseHandler, reason: str) -> None:
+        """Note that renewing led nowhere; `reason` is that of the page that says so."""
+        self._note(handler, "Stopped", STOPPED[reason], "The browser is not sent round again by itself.")
 
     def refusals_of(self, request: HTTPServerRequest) -> list[Refusal]:
         """Those of the browser that sends this request, the newest first."""

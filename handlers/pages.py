@@ -57,6 +57,8 @@ class RefreshStoppedHandler(BaseHandler):
         reason = self.get_argument("reason", "loop")
         if reason not in self.reasons:
             raise HTTPError(404)
+        if self.app.developer is not None:
+            self.app.developer.stopped(self, reason)
         self.render("loop.html", reason=reason, redirect_back=self.redirect_back())
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from tornado.simple_httpclient import HTTPStreamClosedError
 
-from handlers.dev_strip import MOST_REFUSALS, MOST_SHOWN, REVOKED_BY_STRIP
+from handlers.dev_strip import MOST_REFUSALS, MOST_SHOWN, REVOKED_BY_STRIP, STOPPED
+from handlers.pages import RefreshStoppedHandler
 from handlers.routes import routes
 from server import Application
 from settings import Settings
@@ -22,6 +23,7 @@ STRIP = 'aria-label="Developer strip"'
 TRACES = ("developer", "/dev/")
 BUTTONS = ("/dev/expire-access-token", "/dev/lose-refresh-answer", "/dev/revoke-session")
 VERIFY_ONLY = Settings(jwks_url="http://localhost:9/jwks.json", api_domain="http://localhost:9")
+NO_COOKIES = {"Cookie": "no=cookies"}
 FOREIGN = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
 
 
@@ -273,6 +275,24 @@ async def test_whoever_was_throttled_reads_by_which_limit(client: Client) -> Non
         assert await refused(client) == []
     assert await refused(client) == ["Throttled"]
     assert "The limit “" in await page(client, "/dev/why")
+
+
+@in_development
+@pytest.mark.gen_test
+async def test_why_a_renewal_was_stopped_is_told(client: Client) -> None:
+    """A browser that keeps no cookies."""
+    await client.sign_up()
+    await client.get(
+        "/auth/session/refresh/return?redirectBack=/dashboard&checkCookies=1", headers=NO_COOKIES, follow=True
+    )
+    assert client.visited[-1].startswith("GET /refresh-session/stopped?reason=cookies")
+    assert await refused(client) == ["Stopped"]
+    assert "came back without its cookies" in await page(client, "/dev/why")
+    assert (await client.get("/refresh-session/stopped?reason=other")).code == 404
+
+
+def test_every_reason_for_stopping_has_a_sentence() -> None:
+    assert STOPPED.keys() == RefreshStoppedHandler.reasons
 
 
 @in_development
