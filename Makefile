@@ -2,7 +2,10 @@
 # `make` alone lists the targets. `make run ARGS="--port=9000"` and `make test ARGS="-k refresh"` pass ARGS on.
 # PYTHON names another interpreter for .venv: `make run PYTHON=python3.12`.
 
-QUICK := not browser and not npm and not postgres and not faults and not fuzz
+QUICK := not (browser or npm or postgres or faults or fuzz or slow)
+# These make thousands of small databases: in memory, if programs can be run from there, no disk is waited for.
+# And each of several processes would compile all tests anew, were the compiled ones not kept.
+QUICKLY = PYTHONDONTWRITEBYTECODE= $(if $(shell findmnt -no OPTIONS /dev/shm 2>/dev/null | grep -vw noexec),PYTEST_DEBUG_TEMPROOT=/dev/shm)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check faults bench example format docs lock audit fuzz clean
@@ -21,7 +24,7 @@ ifeq ($(strip $(ARGS)),)
 	.venv/bin/python -m ruff check
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
-	.venv/bin/python -m pytest -q -n auto -m "$(QUICK)" --cov --cov-report=term
+	$(QUICKLY) .venv/bin/python -m pytest -q -n auto -m "$(QUICK)" --cov --cov-report=term
 	.venv/bin/python -m pytest -m "not ($(QUICK))"
 else
 	@exec .venv/bin/python -m pytest $(ARGS)
@@ -32,7 +35,7 @@ check: ## the quick loop: style, types, and the tests that need nothing but Pyth
 	.venv/bin/python -m ruff check
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
-	.venv/bin/python -m pytest -q -n auto -m "$(QUICK)" $(ARGS)
+	$(QUICKLY) .venv/bin/python -m pytest -q -n auto -m "$(QUICK)" $(ARGS)
 
 faults: ## only the tests that kill, cut and fill; ends with what is promised and what was measured
 	@tools/setup tests

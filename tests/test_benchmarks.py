@@ -120,6 +120,7 @@ def served(name: str, folder: Path, database: str = "") -> Measured:
     return Measured(*([figure] for figure in figures))
 
 
+@pytest.mark.slow
 def test_the_kit_shows_the_page_and_can_be_measured(tmp_path: Path) -> None:
     measured = served("kit", tmp_path)
     assert measured.per_second[0] > 0

@@ -54,6 +54,7 @@ def test_without_uvloop_the_start_says_what_to_install(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_on_uvloop_answers_and_drains(tmp_path: Path, workers: int) -> None:
     pytest.importorskip("uvloop")

@@ -78,6 +78,7 @@ def copy_of_the_kit(to: Path, *without: str) -> Path:
     return to
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", [[], *([part] for part in PARTS), PARTS], ids="+".join)
 def test_a_kit_without_a_part_starts_and_serves_all_the_rest(tmp_path: Path, without: list[str]) -> None:
     found = call_upon(copy_of_the_kit(tmp_path, *without))

@@ -222,6 +222,7 @@ class Heard(list[Event]):
         self.append(event)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_told_so_logs_json_alone(tmp_path: Path) -> None:
     from tornado.httpclient import AsyncHTTPClient
 

@@ -105,6 +105,7 @@ def test_make_alone_lists_every_target(machine: Machine) -> None:
     assert listed == phony[1].split()
 
 
+@pytest.mark.slow
 def test_make_run_sets_up_and_hands_the_settings_on(machine: Machine) -> None:
     """With a real Python: .venv, the requirements, then the server in the foreground."""
     result = machine.run("make", "run", "ARGS=--port=9000", PYTHON=sys.executable)

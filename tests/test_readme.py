@@ -54,6 +54,7 @@ def test_a_page_is_at_most_eight_lines_a_route_and_a_template() -> None:
     assert len(block_after("In `handlers/routes.py`").splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_page_of_the_readme_passes_the_test_of_the_readme(clone: Path) -> None:
     add_the_page(clone)
     (clone / "tests/handlers/test_reports.py").write_text(block_after("In `tests/handlers/test_reports.py`"))
@@ -62,12 +63,14 @@ def test_the_page_of_the_readme_passes_the_test_of_the_readme(clone: Path) -> No
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_page_of_the_readme_is_protected_and_in_the_list_of_routes(clone: Path) -> None:
     add_the_page(clone)
     done = run(clone, "server.py", "--routes")
     assert re.search(r"^/reports +handlers\.pages\.ReportsHandler +protected$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_page_that_does_not_say_who_may_see_it_does_not_start(clone: Path) -> None:
     """As the README says; the sentence names the class and what to write."""
     add_the_page(clone)

@@ -17,6 +17,8 @@ from tests.commands.conftest import Manage
 from tests.figures import Figures
 from tests.serving import ServerProcess
 
+pytestmark = pytest.mark.slow
+
 HEARD_WITHIN_S = 1.0
 FIELDS = [{"id": "email", "value": "ann@example.com"}, {"id": "password", "value": PASSWORD}]
 

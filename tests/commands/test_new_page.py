@@ -32,6 +32,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in found if path.is_file() and path.suffix != ".pyc"}
 
 
+@pytest.mark.slow
 def test_the_page_passes_its_own_test_and_the_house_rules(clone: Path) -> None:
     before = contents(clone)
     done = run(clone, "manage.py", "new-page", "sales-report")

@@ -14,6 +14,8 @@ import pytest
 from tests.client import PASSWORD
 from tests.serving import ROOT, process_env
 
+pytestmark = pytest.mark.slow
+
 
 class Terminal:
     """A command on a terminal of its own."""

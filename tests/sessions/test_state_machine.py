@@ -34,7 +34,7 @@ What must hold
 5. Claims are the newest in each renewed token, and wherever the news has been heard.
 
 The model knows only what was answered, never what stands in the store. STATE_MACHINE_EXAMPLES in the
-environment sets how many lives are played (default 60, in CI 150); 2,000 take some minutes.
+environment sets how many lives are played (default 30, in CI 150); 2,000 take some minutes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ from tests.support import SECRET, FakeClock, cheap_keys, session_config
 T = TypeVar("T")
 GRACE_S = 30
 JOURNEY_S = 14  # how long a message may be on its way
-EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "150" if "CI" in os.environ else "60"))
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "150" if "CI" in os.environ else "30"))
 STEPS = 50
 
 tabs = st.sampled_from([0, 1])

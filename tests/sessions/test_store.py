@@ -871,6 +871,7 @@ class TestSqlite:
 
         asyncio.run(story())
 
+    @pytest.mark.slow
     def test_processes_that_start_at_once_on_a_new_file_agree_on_tables_and_key(self, tmp_path: Path) -> None:
         """Three real processes, each with its own connection, wait for a line and then start together."""
         program = (
