@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The documentation names only what exists, its tables have no empty cell, its links lead somewhere.
 
+Of every page: files, routes, settings, commands and make targets exist, and words of code stand in the
+sources or in the page's own code blocks. That code is run by tests/handlers/test_documentation.py.
+
 docs/coming-from-supertokens.md has SuperTokens' names in the first column of its tables. All other code on
 that page is the kit's: a command, a file, a test, an address, something of a class, a setting, an argument,
 or else words that stand in the sources as they are (headers, cookies, claims, messages).
@@ -9,8 +12,10 @@ or else words that stand in the sources as they are (headers, cookies, claims, m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
@@ -19,6 +24,7 @@ from typing import Any, get_args
 
 import jwt
 import pytest
+import tornado.web
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
@@ -31,13 +37,16 @@ import server
 import sessions
 import sessions.keys
 import settings
+from commands.cli import all_commands, make_parser, split
 from handlers.routes import routes
 from server import Application
 from settings import Settings
 from tests.handlers.parts import implements
 from tests.serving import ROOT
 
-PAGES = [*sorted(ROOT.glob("docs/*.md")), ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md"]
+README = ROOT / "README.md"
+OTHERS = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "examples/README.md"]
+PAGES = [*sorted(ROOT.glob("docs/*.md")), *OTHERS]
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 MAPPING = (ROOT / "docs/coming-from-supertokens.md").read_text(encoding="utf-8")
 
@@ -85,7 +94,8 @@ def anchors(page: Path) -> set[str]:
 
 @EACH_PAGE
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+    pictures = re.findall(r'src(?:set)?="([^"]+)"', prose(page))
+    for link in [*pictures, *re.findall(r"\]\(([^)\s]+)\)", prose(page))]:
         if link.startswith(("http://", "https://", "mailto:")):
             continue
         address, _, anchor = link.partition("#")
@@ -207,6 +217,165 @@ def test_a_name_that_does_not_exist_is_noticed() -> None:
         "NoSuchClass",
     ):
         assert not exists(code), code
+
+
+# -- every page ---------------------------------------------------------------------------------------
+
+
+MADE = {"settings.md", "commands.md"}  # by `make docs`, from what they tell of
+GUIDES = [page for page in PAGES if page.name not in {*MADE, "coming-from-supertokens.md"}]
+EACH_GUIDE = pytest.mark.parametrize("page", GUIDES, ids=[str(page.relative_to(ROOT)) for page in GUIDES])
+OPTIONAL = [ROOT / "extras" / name for name in ("passkeys", "authenticator")]
+FOLDERS = (
+    "accounts",
+    "benchmarks",
+    "commands",
+    "deploy",
+    "examples",
+    "extras",
+    "handlers",
+    "sessions",
+    "static",
+)
+FILE = re.compile(
+    r"(?:[\w.-]+/)*[\w.-]+\.(?:py|md|js|css|html|txt|lock|toml|yaml|conf|json|png)|(?:[\w.-]+/)+"
+)
+MAY_BE_MISSING = re.compile(
+    r"var/|\.venv|tests/\.artifacts|.*\b(test_)?reports?[/._]|templates/(note|prices)\.html"
+)
+"""What a run makes, and what readers make by following a page."""
+OF_THE_MACHINE = re.compile(r"/(etc|srv|var|root|home|usr|dev/shm|dev/\.\.\.)")
+PROGRAMS = """
+    adduser apt-get caddy cat cd certbot chmod chown cp createdb createuser curl docker done dropdb editor
+    export for git install journalctl ln mkdir mv nginx pg_dump pg_restore psql readlink rm sed sqlite3 sudo
+    systemctl tail tar
+"""
+
+
+@cache
+def all_text() -> str:
+    """Everything that is not documentation, and what handlers inherit from Tornado."""
+    kinds = {".py", ".js", ".mjs", ".jsx", ".html", ".css", ".txt", ".toml", ".conf", ".yaml", ".service", ""}
+    found = [*ROOT.glob("*.*"), ROOT / "Makefile"]
+    for folder in (*FOLDERS, "templates", "tests", "tools"):
+        found += (path for path in (ROOT / folder).rglob("*") if "node_modules" not in path.parts)
+    texts = [path for path in found if path.is_file() and path.suffix in kinds]
+    own = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in texts)
+    return own + inspect.getsource(tornado.web)
+
+
+def code_blocks(page: Path, language: str = r"\w*") -> str:
+    text = page.read_text(encoding="utf-8")
+    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+
+
+def is_file(name: str) -> bool:
+    """Whether a file is there, named from where one would look for it, or by the end of its path."""
+    if MAY_BE_MISSING.match(name):
+        return True
+    if name.startswith("extras/") and not all(folder.exists() for folder in OPTIONAL):
+        return True
+    if any((place / name).exists() for place in (ROOT, ROOT / "docs", ROOT / "examples")):
+        return True
+    folders = (ROOT / folder for folder in (*FOLDERS, "templates", "tests"))
+    return any(path.match(name) for folder in folders for path in folder.rglob(Path(name).name))
+
+
+def is_address(method: str, path: str, page: Path) -> bool:
+    """Whether a route of the kit begins with this, or the page's own code or that of the examples has it."""
+    if OF_THE_MACHINE.match(path) or is_route(method, path):
+        return True
+    examples = (ROOT / "examples/run.py").read_text(encoding="utf-8") if "examples" in page.parts else ""
+    if f'"{path}"' in code_blocks(page) + code_blocks(README) or f'"{path}' in examples:
+        return True
+    return not method and any(route.regex.pattern.startswith(f"{path}/") for route in routes(Settings()))
+
+
+def is_known(code: str, page: Path) -> bool:
+    """Whether what a page names in its text is there."""
+    if command := re.fullmatch(r"make (\w+)\b.*", code):
+        return f"\n{command[1]}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    if command := re.fullmatch(r"(?:\.venv/bin/)?python3? (?:-m )?(\S+)\s?(.*)", code):
+        return is_command(command[1], command[2])
+    if FILE.fullmatch(code):
+        return is_file(code)
+    if address := re.fullmatch(r"(?:(GET|POST) )?(/[\w/-]*[\w-])(\?.*)?", code):
+        return is_address(address[1] or "", address[2], page)
+    if re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", code):
+        return code.removeprefix("stormcellar_") in all_text() + code_blocks(page)
+    return True
+
+
+def is_command(program: str, words: str) -> bool:
+    """Whether manage.py or server.py take these words; of other programs, whether they are there."""
+    if program == "manage.py":
+        own = split(shlex.split(words.replace(" ...", "")))[1]
+        if len(own) < 2:
+            return not own or own[0] in {
+                "COMMAND",
+                "...",
+                "--help",
+                *(entry.name for entry in all_commands()),
+            }
+        with contextlib.suppress(SystemExit):
+            return "--help" in own or bool(make_parser().parse_args(own))
+        return False
+    if program == "server.py":
+        given = [word for word in shlex.split(words) if not re.match("--(help|routes|openapi|config)", word)]
+        return settings.load(given, {}) is not None
+    return FILE.fullmatch(program) is None or (ROOT / program).exists()
+
+
+@EACH_GUIDE
+def test_what_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`([^`\n]+)`", prose(page)))
+    assert not [code for code in sorted(named) if not is_known(code, page)]
+
+
+@EACH_GUIDE
+def test_commands_in_a_page_are_known(page: Path) -> None:
+    lines = code_blocks(page, "sh").replace("\\\n", " ").splitlines()
+    parts = [part for line in lines for part in re.split(r" (?:&&|\|\|?|;) |^\w+=\$\(", line.strip())]
+    assert not [part for part in parts if not is_known_command(part, page)]
+
+
+def is_known_command(command: str, page: Path) -> bool:
+    command = re.sub(r"^runuser -u \S+ -- ", "", command).partition(" #")[0].strip().rstrip(")")
+    program = command.partition(" ")[0]
+    if not program or program.startswith("#") or "=" in program:
+        return True
+    if program == "make" or re.search(r"\bpython3?$", program):
+        return is_known(re.sub(r"^\S*python3?", "python", command), page)
+    return program in PROGRAMS.split() or program.startswith(".venv/") or (ROOT / program).exists()
+
+
+def test_the_index_has_every_page() -> None:
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"^\| \[[^]]+\]\((\S+\.md)\)", index, re.MULTILINE))
+    assert linked == {path.name for path in ROOT.glob("docs/*.md")} - {"index.md"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "make nothing",
+        "python manage.py nothing",
+        "python manage.py list-users --nothing",
+        "python nothing.py",
+        "handlers/nothing.py",
+        "nothing/",
+        "/nothing/here",
+        "POST /dashboard",
+        "_".join(("surely", "unknown", "word")),
+    ],
+)
+def test_what_is_missing_is_noticed(code: str) -> None:
+    assert not is_known(code, ROOT / "docs/pages.md")
+
+
+def test_an_unknown_command_is_noticed() -> None:
+    for command in ("make nothing", "nothing --at-all", "python manage.py nothing", "cd x && rm"):
+        assert is_known_command(command, README) == command.startswith("cd")
 
 
 # -- blocks -----------------------------------------------------------------------------------------

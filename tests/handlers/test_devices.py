@@ -59,10 +59,10 @@ async def test_each_session_is_listed_with_device_times_and_addresses(
     clock.advance(600)
     await phone.refresh(**{"User-Agent": SAFARI})
     assert await devices(client) == [
-        "Firefox on Linux this session First seen 15 Jan 2027, 08:00:00 UTC , from 127.0.0.1"
-        " Last seen 15 Jan 2027, 08:00:00 UTC , from 127.0.0.1",
-        "Safari on iOS First seen 15 Jan 2027, 08:01:00 UTC , from 127.0.0.1"
-        " Last seen 15 Jan 2027, 08:11:00 UTC , from 127.0.0.1 End this session",
+        "Firefox on Linux this session First seen 15 Jan 2027, 08:00:00 UTC from 127.0.0.1"
+        " Last seen 15 Jan 2027, 08:00:00 UTC from 127.0.0.1",
+        "Safari on iOS First seen 15 Jan 2027, 08:01:00 UTC from 127.0.0.1"
+        " Last seen 15 Jan 2027, 08:11:00 UTC from 127.0.0.1 End this session",
     ]
     assert [line[:29] for line in await devices(phone)] == [
         "Safari on iOS this session Fi",

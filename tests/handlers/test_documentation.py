@@ -296,7 +296,7 @@ async def test_a_socket_speaks_hears_messages_and_ends_with_its_session(
 async def test_a_stream_ticks_and_its_last_event_says_why_it_ends(
     app: Application, program: Any, client: Client, http_client: AsyncHTTPClient, base_url: str
 ) -> None:
-    code = await program("sockets.md")
+    code = await program("sockets.md", but="send_to_user")
     app.add_handlers(r".*", [(r"/ticks", code["TicksHandler"])])
     heard: list[str] = []
     ticked = asyncio.Event()
