@@ -27,9 +27,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -44,6 +44,7 @@ PEERS_HINT = "make bench ARGS=--peers installs it"
 CONNECTIONS = 8
 ROWS = 24  # of the page
 START_DEADLINE_S = 60
+ANSWER_S = 20  # who has not answered by then hangs
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -215,7 +216,7 @@ def answer_to(connection: socket.socket, request: bytes) -> bytes:
 
 def ask(port: int, request: bytes, seconds: float, latencies: list[float]) -> None:
     """Ask for a page again and again on one connection."""
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+    with socket.create_connection(("127.0.0.1", port), ANSWER_S) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end = time.perf_counter() + seconds
         while (began := time.perf_counter()) < end:
@@ -226,14 +227,10 @@ def ask(port: int, request: bytes, seconds: float, latencies: list[float]) -> No
 def load(port: int, request: bytes, seconds: float, connections: int = CONNECTIONS) -> list[float]:
     """Ask from so many connections at once; the latencies in ms, sorted."""
     latencies: list[float] = []
-    arguments = (port, request, seconds, latencies)
-    threads = [threading.Thread(target=ask, args=arguments) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if not latencies:
-        raise ConnectionError("nothing was answered")
+    with ThreadPoolExecutor(connections) as pool:
+        asking = [pool.submit(ask, port, request, seconds, latencies) for _ in range(connections)]
+    for one in asking:
+        one.result()  # or what went wrong
     return sorted(latencies)
 
 

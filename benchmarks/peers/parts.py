@@ -34,8 +34,11 @@ def announce(listening: socket.socket, cookie: str) -> None:
 
 
 def log_into_nothing() -> None:
-    """Each logs its requests as it does by itself, line by line, as a service manager would have it."""
-    sys.stderr = open(os.devnull, "w", buffering=1)  # noqa: SIM115
+    """Each logs its requests as it does by itself, line by line, as a service manager would have it.
+
+    Some do so to their standard output, which nobody reads after the first line.
+    """
+    sys.stdout = sys.stderr = open(os.devnull, "w", buffering=1)  # noqa: SIM115
     logging.basicConfig(level=logging.INFO)
 
 
