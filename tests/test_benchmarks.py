@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,14 @@ def test_the_command_prints_a_table(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/run.py", "--rounds=1", "--seconds=0.1", "--only", "kit"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert len(re.findall(r"^\| (?:bare Tornado|\*\*the kit)", done.stdout, re.MULTILINE)) == 2
+
+
+def test_a_server_that_hangs_up_is_an_error_and_no_figure() -> None:
+    listening, port = bind_unused_port()
+    with listening:
+        listening.setblocking(True)
+        hanging_up = threading.Thread(target=lambda: listening.accept()[0].close())
+        hanging_up.start()
+        with pytest.raises(ConnectionError):
+            run.load(port, request_for("/page", port, ""), 1.0, connections=1)
+        hanging_up.join()
