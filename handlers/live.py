@@ -45,6 +45,7 @@ REASONS = {
     GOING_AWAY: "the server is going away",
 }
 CHECK_INTERVAL_S = 1.0
+HEARTBEAT_S = 30.0
 CHECK_AGAIN_S = 5.0
 NEWS_DELAY_S = 0.05
 RENEW_AHEAD = 0.2  # of an access token's lifetime, but at most
@@ -305,10 +306,20 @@ class ProtectedEventStreamHandler(LiveHandler):
         self.set_header("X-Accel-Buffering", "no")  # nginx would keep the events to itself
         await self.flush()
         self._streaming = asyncio.ensure_future(self.stream())
+        beating = asyncio.ensure_future(self._beat())
         self.join()
         with contextlib.suppress(asyncio.CancelledError, StreamClosedError):
             await self._streaming
+        beating.cancel()
         self.leave()
+
+    async def _beat(self) -> None:
+        """A comment now and then: proxies end a silent answer, and whoever has gone is noticed by it."""
+        with contextlib.suppress(StreamClosedError):
+            while True:
+                await asyncio.sleep(HEARTBEAT_S)
+                self.write(":\n\n")
+                await self.flush()
 
     async def stream(self) -> None:
         """Send events with `self.send`, for as long as there are any."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.websocket import WebSocketClientConnection, websocket_connect
@@ -252,35 +252,56 @@ def test_a_server_that_stops_closes_its_sockets_with_1001(tmp_path: Path) -> Non
     run(story)
 
 
+async def listen(
+    here: Site, session: Session, chunks: list[bytes], until: bytes
+) -> asyncio.Task[HTTPResponse]:
+    """Open the sample's event stream; returns once this has come, with what still fetches."""
+    assert session.new_tokens
+    there = asyncio.Event()
+
+    def receive(chunk: bytes) -> None:
+        chunks.append(chunk)
+        if until in b"".join(chunks):
+            there.set()
+
+    headers = {"Origin": here.origin, "Cookie": f"sAccessToken={session.new_tokens.access_token}"}
+    request = HTTPRequest(f"{here.origin}/ticker", headers=headers, streaming_callback=receive)
+    fetching = asyncio.create_task(_fetch(request))
+    await there.wait()
+    return fetching
+
+
+async def _fetch(request: HTTPRequest) -> HTTPResponse:
+    return await AsyncHTTPClient().fetch(request)
+
+
 def test_an_event_stream_ends_with_its_session_and_says_so(tmp_path: Path) -> None:
     async def story() -> None:
         async with site(tmp_path) as here:
-            session = await here.sign_in()
-            assert session.new_tokens
-            chunks: list[bytes] = []
-            first = asyncio.Event()
-
-            def receive(chunk: bytes) -> None:
-                chunks.append(chunk)
-                first.set()
-
-            fetching = asyncio.ensure_future(
-                AsyncHTTPClient().fetch(
-                    f"{here.origin}/ticker",
-                    headers={
-                        "Origin": here.origin,
-                        "Cookie": f"sAccessToken={session.new_tokens.access_token}",
-                    },
-                    streaming_callback=receive,
-                )
-            )
-            await first.wait()
+            session, chunks = await here.sign_in(), list[bytes]()
+            fetching = await listen(here, session, chunks, b"event")
             assert b"".join(chunks) == b"event: message\ndata: tick\n\n"
             await here.application.sessions.revoke_session(session.handle)
             response = await fetching
             assert response.headers["Content-Type"] == "text/event-stream"
             assert b"".join(chunks[1:]).startswith(b'event: session\ndata: {"code": 4001')
             assert len(here.application.live) == 0
+
+    run(story)
+
+
+def test_an_event_stream_that_has_nothing_to_say_shows_that_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proxies end an answer in which nothing comes; a line that begins with a colon is no event."""
+    monkeypatch.setattr("handlers.live.HEARTBEAT_S", 0.01)
+
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session, chunks = await here.sign_in(), list[bytes]()
+            fetching = await listen(here, session, chunks, b":\n\n:\n\n")
+            await here.application.sessions.revoke_session(session.handle)
+            await fetching
 
     run(story)
 
