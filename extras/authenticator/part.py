@@ -27,6 +27,9 @@ from settings import Settings, load_or_create_secret
 if TYPE_CHECKING:
     from server import Application
 
+ASKED = {"c": {}, "v": False}
+LOOKED_BACK_MS = 24 * 60 * 60 * 1000
+
 
 class Authenticator(Extra):
     """The second factor of one application.
@@ -69,6 +72,16 @@ class Authenticator(Extra):
 
     async def maintain(self) -> None:
         await self.apps.forget_strangers()
+        for user_id in await self.apps.switched_on_since(self.app.sessions.now_ms() - LOOKED_BACK_MS):
+            await self._ask_who_was_not(user_id)
+
+    async def _ask_who_was_not(self, user_id: str) -> None:
+        """A server that died while the app was switched on has told some of the sessions only."""
+        for information in await self.app.sessions.list_sessions(user_id):
+            payload = information.custom_claims_in_access_token_payload
+            is_asked = (self.claim.get_value(payload) or {}).get("v") is not True
+            if not is_asked and not factors_given(payload):
+                await self.app.sessions.set_claim_value(information.session_handle, self.claim, ASKED)
 
     async def _fetch(self, user_id: str, _tenant_id: str, payload: Payload) -> dict[str, Any]:
         given = factors_given(payload)
@@ -114,7 +127,7 @@ class Authenticator(Extra):
         await self.apps.confirm(session.user_id, code, self.app.sessions.clock.now(), recovery_codes)
         for handle in await self.app.sessions.get_all_session_handles_for_user(session.user_id):
             if handle != session.handle:
-                await self.app.sessions.set_claim_value(handle, self.claim, {"c": {}, "v": False})
+                await self.app.sessions.set_claim_value(handle, self.claim, ASKED)
         await self._note(session, TOTP)
 
     async def switch_off(self, session: Session, code: str) -> None:

@@ -182,6 +182,12 @@ class Authenticators:
 
         await self._database.write(work)
 
+    async def switched_on_since(self, moment_ms: int) -> Sequence[str]:
+        """The user IDs of those who confirmed an app from then on."""
+        sql = "SELECT user_id FROM authenticators WHERE confirmed_at_ms >= :moment_ms"
+        rows = await self._database.read(lambda c: c.execute(sql, {"moment_ms": moment_ms}).fetchall())
+        return [user_id for (user_id,) in rows]
+
     async def forget_strangers(self) -> None:
         """Delete what belonged to users who are gone."""
 

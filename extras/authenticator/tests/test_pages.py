@@ -15,6 +15,7 @@ from extras.authenticator.store import MAX_ATTEMPTS, WINDOW_S
 from extras.authenticator.tests.parts import Phone, switch_on
 from handlers.routes import access
 from server import Application
+from sessions import StoreUnavailableError
 from tests.client import PASSWORD, Client, json_of
 from tests.handlers.mailbox import last_path, last_token, mails
 from tests.handlers.parts import own_routes, with_settings
@@ -149,6 +150,36 @@ async def test_a_session_that_began_while_it_was_switched_on_is_asked_too(
 
 
 # -- asking -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.gen_test
+async def test_sessions_that_a_crash_left_unasked_are_asked_soon(
+    client: Client, new_client: NewClient, app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app is on before the first of the other sessions is told."""
+
+    async def fail(*_: object) -> bool:
+        raise StoreUnavailableError("stopped")
+
+    await client.sign_up()
+    other, by_passkey = new_client(), new_client()
+    await other.sign_in()
+    await by_passkey.sign_in()
+    given = {"c": {"webauthn": 1}, "v": True}
+    await client.post("/account/authenticator")
+    phone = Phone(await client.get("/account/authenticator"))
+    with monkeypatch.context() as patch:
+        patch.setattr(app.sessions, "set_claim_value", fail)
+        code = phone.code(client.clock.now())
+        assert (await client.post("/account/authenticator/confirmation", {"code": code})).code == 503
+    await app.sessions.set_claim_value(by_passkey.session_handle, part_of(app).claim, given)
+    await other.refresh()
+    await by_passkey.refresh()
+    assert await is_in(other)
+    await part_of(app).maintain()
+    await other.refresh()
+    assert not await is_in(other)
+    assert await is_in(by_passkey)
 
 
 @pytest.mark.gen_test
