@@ -2,7 +2,8 @@
 # `make` alone lists the targets. `make run ARGS="--port=9000"` and `make test ARGS="-k refresh"` pass ARGS on.
 # PYTHON names another interpreter for .venv: `make run PYTHON=python3.12`.
 
-QUICK := not (browser or npm or postgres or faults or fuzz or slow)
+ANYWHERE := not (browser or npm or postgres or faults or fuzz)
+QUICK := $(ANYWHERE) and not slow
 # These make thousands of small databases: in memory, if programs can be run from there, no disk is waited for.
 # And each of several processes would compile all tests anew, were the compiled ones not kept.
 QUICKLY = PYTHONDONTWRITEBYTECODE= $(if $(shell findmnt -no OPTIONS /dev/shm 2>/dev/null | grep -vw noexec),PYTEST_DEBUG_TEMPROOT=/dev/shm)
@@ -17,15 +18,16 @@ run: ## set up what is missing and start the server for development
 	@tools/setup kit
 	@exec .venv/bin/python server.py --debug $(ARGS)
 
-# The quick tests run on every core, and what they cover is measured; the slow ones share browsers and databases.
-test: ## set up all that the tests need; style, types, every test, and how much the quick ones cover
+# What needs nothing but Python runs on every core, and what it covers is measured; the others share browsers and
+# databases.
+test: ## set up all that the tests need; style, types, every test, and how much they cover
 	@tools/setup tests
 ifeq ($(strip $(ARGS)),)
 	.venv/bin/python -m ruff check
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
-	$(QUICKLY) .venv/bin/python -m pytest -q -n auto -m "$(QUICK)" --cov --cov-report=term
-	.venv/bin/python -m pytest -m "not ($(QUICK))"
+	$(QUICKLY) .venv/bin/python -m pytest -q -n auto -m "$(ANYWHERE)" --cov --cov-report=term
+	.venv/bin/python -m pytest -m "not ($(ANYWHERE))"
 else
 	@exec .venv/bin/python -m pytest $(ARGS)
 endif

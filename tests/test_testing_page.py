@@ -42,6 +42,7 @@ def run(tmp_path: Path, code: str, *plugins: str) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_every_example_passes(tmp_path: Path) -> None:
     run(tmp_path, blocks(AS_USER), "tests.kit")
 

@@ -436,6 +436,7 @@ EMAIL_LIKE = st.from_regex(re.compile(r"[^@]{1,20}@[a-z\x00-\x20\ud800.-]{1,20}\
 PASSWORD_LIKE = st.sampled_from([PASSWORD, "\ud800" * 9, "nul\0nul\0nul", "x" * 1001, "x" * 1000, ""])
 
 
+@pytest.mark.slow
 def test_no_text_whatever_raises_anything_but_the_named_errors(place: Path | str) -> None:
     """And who could sign up can sign in."""
 

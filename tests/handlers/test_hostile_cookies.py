@@ -159,6 +159,7 @@ class _NoConnection:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test
 async def test_no_mutated_access_token_among_7_000_passes_get_session(app: Application) -> None:
     """Each is refused in one of the two ways that there are; every other error would be a 500."""

@@ -64,6 +64,7 @@ def check_is_plain(response: HTTPResponse) -> None:
     assert not response.headers.get("st-access-token")
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test
 async def test_no_body_makes_a_route_fail(client: Client, app: Application) -> None:
     for path, handler in own_routes(app):
@@ -90,6 +91,7 @@ QUERIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signed_in", [False, True], ids=["guest", "signed in"])
 @pytest.mark.gen_test
 async def test_no_query_makes_a_route_fail(client: Client, app: Application, signed_in: bool) -> None:

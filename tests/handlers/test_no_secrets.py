@@ -207,6 +207,7 @@ def rows_of(cluster: Cluster) -> list[tuple[str, bytes]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.gen_test
 async def test_no_secret_stands_in_clear_anywhere_after_a_whole_life(
     place: Path | str, tmp_path: Path, http_client: AsyncHTTPClient, request: pytest.FixtureRequest

@@ -74,7 +74,13 @@ def check(response: HTTPResponse, path: str, *, secure: bool) -> None:
         assert not target.startswith("//"), where
 
 
-@pytest.mark.parametrize(("visitor", "settings"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("visitor", "settings"),
+    [
+        pytest.param(*case, id=name, marks=() if name in VISITORS else pytest.mark.slow)
+        for name, case in CASES.items()
+    ],
+)
 @pytest.mark.gen_test
 async def test_answers_to_our_own_pages_and_scripts_carry_the_headers_that_protect_them(
     client: Client, app: Application, clock: FakeClock, visitor: str

@@ -621,6 +621,7 @@ def mutate(token: str, others: list[str], rng: random.Random) -> str:
     return f"{encode_base64url(as_json(header))}.{encode_base64url(as_json(payload))}.{signature}"
 
 
+@pytest.mark.slow
 def test_ten_thousand_mutants_authenticate_nobody(tmp_path: Path) -> None:
     """Nothing but the declared errors, and not a single question to the store."""
 
@@ -705,6 +706,7 @@ payloads = st.one_of(
 )
 
 
+@pytest.mark.slow
 def test_any_text_at_all_gets_a_declared_answer(tmp_path: Path) -> None:
     """Any text, any bytes, any JSON in header and payload, signed by our own key."""
     loop = asyncio.new_event_loop()  # hypothesis calls plain functions

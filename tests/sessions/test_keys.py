@@ -175,6 +175,7 @@ def test_a_key_signs_for_its_interval(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+@pytest.mark.slow
 def test_a_hundred_rotations_sign_nobody_out(tmp_path: Path) -> None:
     """Nor does any of them cost a client a single early renewal."""
 
