@@ -39,6 +39,7 @@ def configure(log_format: str, *, debug: bool) -> None:
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.root.addHandler(handler)  # beside one of OpenTelemetry's that may be there
     logging.root.setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("asyncio").setLevel(logging.INFO)  # at DEBUG it names its selector, no more
 
 
 def escaped(text: str) -> str:
