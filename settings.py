@@ -369,8 +369,8 @@ class Settings:
     event_loop: Literal["asyncio", "uvloop"] = setting(
         "asyncio",
         unit="-",
-        effect="What waits for the network: Python's own event loop, or uvloop, which takes less CPU. It "
-        "needs requirements-uvloop.txt; docs/performance.md has figures of both.",
+        effect="What waits for the network: Python's own event loop, or uvloop, which needs "
+        "requirements-uvloop.txt. docs/performance.md says how to see what it brings.",
         danger="With uvloop the server does not start where that is not installed.",
     )
     drain_s: int = setting(

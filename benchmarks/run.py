@@ -346,11 +346,9 @@ def installed_version(package: str) -> str:
 
 def peer_versions() -> str:
     """What is in .venv-peers and node_modules, from what their installers wrote there."""
-    found = []
-    for package in PEER_PACKAGES:
-        pattern = f"lib/*/site-packages/{package}-*.dist-info"
-        places = (ROOT / ".venv-peers").glob(pattern)
-        found += [place.name.removesuffix(".dist-info").replace("-", " ") for place in places]
+    installed = (ROOT / ".venv-peers").glob("lib/*/site-packages/*.dist-info")
+    names = sorted(path.stem.lower().replace("-", " ") for path in installed)
+    found = [name for name in names if name.split()[0] in PEER_PACKAGES]
     for package in ("express", "supertokens-node"):
         path = HERE / "peers" / "node_modules" / package / "package.json"
         if path.exists():
