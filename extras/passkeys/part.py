@@ -38,6 +38,7 @@ log = logging.getLogger("stormcellar.passkeys")
 STATIC = handlers.HERE / "static"
 SIGN_IN = "sign in"
 MAX_NAME_CHARACTERS = 60
+MAX_ID_BYTES = 1023  # W3C Web Authentication, section 4; database indexes have no room for much more
 NOT_ACCEPTED = "This passkey was not accepted. Please try again."
 TOO_LATE = "That took too long, or was sent twice. Please try again."
 
@@ -119,6 +120,8 @@ class Passkeys(Extra):
                 expected_origin=origin,
                 require_user_verification=True,
             )
+            if len(verified.credential_id) > MAX_ID_BYTES:
+                raise ValueError("its id is too long")
         except Exception as error:  # what strangers send is parsed there
             log.info("a passkey of user %s was not added: %s", user_id, error)
             raise PasskeyRefusedError(NOT_ACCEPTED) from None

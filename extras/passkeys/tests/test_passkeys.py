@@ -7,6 +7,7 @@ import asyncio
 import copy
 import json
 import re
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -131,6 +132,17 @@ async def test_nobody_has_more_passkeys_than_twenty(client: Client, app: Applica
 async def test_a_passkey_that_did_not_check_the_person_is_not_registered(client: Client) -> None:
     await client.sign_up()
     assert (await register(client, device_for(client, flags=PRESENT)))["status"] == "REFUSED"
+
+
+@pytest.mark.parametrize(("size", "status"), [(1023, "OK"), (1024, "REFUSED"), (30_000, "REFUSED")])
+@pytest.mark.gen_test
+async def test_an_id_longer_than_the_standard_allows_is_refused(
+    client: Client, size: int, status: str
+) -> None:
+    """W3C Web Authentication, section 4. PostgreSQL has no room for such a key in its index."""
+    await client.sign_up()
+    device = device_for(client, credential_id=secrets.token_bytes(size))
+    assert (await register(client, device))["status"] == status
 
 
 @pytest.mark.gen_test
