@@ -110,3 +110,17 @@ def test_progress_of_nothing_is_complete() -> None:
     log = Terminal()
     Progress(0, "rows", log).finish()
     assert "100 %  0 of 0 rows" in log.getvalue()
+
+
+def test_a_python_without_the_packages_is_told_which_one_has_them() -> None:
+    done = subprocess.run(  # -S: nothing is installed
+        [sys.executable, "-S", "manage.py", "routes"],
+        cwd=ROOT,
+        env=process_env(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert ".venv/bin/python manage.py" in done.stderr
+    assert "Traceback" not in done.stderr
