@@ -18,8 +18,8 @@ run: ## set up what is missing and start the server for development
 	@tools/setup kit
 	@exec .venv/bin/python server.py --debug $(ARGS)
 
-# What needs nothing but Python runs on every core, and what it covers is measured; the others share browsers and
-# databases.
+# What needs nothing but Python runs on every core, and what it covers is measured. Each of the processes after that has
+# a PostgreSQL server of its own. Browsers mostly wait, so two go side by side; who kills and measures goes alone.
 test: ## set up all that the tests need; style, types, every test, and how much they cover
 	@tools/setup tests
 ifeq ($(strip $(ARGS)),)
@@ -27,7 +27,9 @@ ifeq ($(strip $(ARGS)),)
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
 	$(QUICKLY) .venv/bin/python -m pytest -q -n auto -m "$(ANYWHERE)" --cov --cov-report=term
-	.venv/bin/python -m pytest -m "not ($(ANYWHERE))"
+	.venv/bin/python -m pytest -q -n auto -m "(postgres or npm or fuzz) and not (browser or faults)"
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "browser and not faults"
+	.venv/bin/python -m pytest -m faults
 else
 	@exec .venv/bin/python -m pytest $(ARGS)
 endif
