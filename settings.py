@@ -686,7 +686,7 @@ class Settings:
         maximum=64,
         heading="Passwords",
         effect="The shortest password accepted for new ones; those already there go on working. OWASP ASVS "
-        "recommends 15 where nothing else protects the account.",
+        "5.0 (6.2.1) strongly recommends 15.",
         danger="Very long demands end in written notes and patterns.",
     )
     password_hash_threads: int = setting(
@@ -713,7 +713,8 @@ class Settings:
         unit="seconds",
         minimum=60,
         maximum=3600,
-        effect="How long the mailed link for a new password works. OWASP ASVS recommends 600.",
+        effect="How long the mailed link for a new password works. OWASP ASVS 5.0 (6.5.5) has 600 at most "
+        "for tokens that are sent out of band.",
         danger="Long: whoever reads the mail later can still take the account over. Short: mail that is "
         "delayed on its way comes too late.",
     )

@@ -8,11 +8,12 @@ date. So the kit carries no such list, nor its licence: it keeps a vocabulary of
 
 What they cannot know is the odd ones of a real leak. Measured on the public list in the zxcvbn package,
 they recognise all of the 100 most frequent passwords of eight or more characters, three quarters of the
-1,000 and three fifths of the 3,000 most frequent. A site that wants the rest as well gives `Users` such a
-list as `extra_common_passwords`.
+1,000 and three fifths of the 3,000 most frequent. OWASP ASVS 5.0, 6.2.4, asks for all of these: a site that
+wants the rest as well gives `Users` such a list as `extra_common_passwords`.
 
 Sources: NIST SP 800-63B-4, section 3.1.1.2, on what a block list holds: passwords from earlier breaches,
-dictionary words, words of the context (those are in `password_rule.py`); OWASP ASVS 5.0, section 6.2.
+dictionary words, words of the context (those are in `password_rule.py`); OWASP ASVS 5.0, 6.2.4, 6.2.11
+and 6.2.12.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ or address also the present password's hash. Once one of these has changed, the 
 
 The functions work on a connection, so that spending a token and what it is spent on are one transaction.
 
-Source: OWASP ASVS 5.0, 6.4 and 6.6; OWASP Forgot Password Cheat Sheet.
+Source: OWASP ASVS 5.0, 6.4 and 6.5; OWASP Forgot Password Cheat Sheet.
 """
 
 from __future__ import annotations

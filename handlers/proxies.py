@@ -9,7 +9,7 @@ send is looked at: scheme and host of this site are what the setting `public_url
 Tornado's own `xheaders` is not used: it believes every peer, prefers X-Real-Ip, which many proxies pass on as
 it came, lets X-Forwarded-Proto change the scheme, and knows addresses only, not networks.
 
-Source: OWASP ASVS 5.0, 4.1.3; RFC 7239, section 8.1.
+Source: OWASP ASVS 5.0, 4.1.3 and 15.3.4; RFC 7239, section 8.1.
 """
 
 from __future__ import annotations

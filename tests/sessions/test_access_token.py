@@ -2,7 +2,7 @@
 """The access token: what stands in it, and that nothing but exactly that is taken for one.
 
 Unless a test says otherwise its tokens are signed by the engine's own key: the signature is right, and only
-the rule under test can refuse them. Sources: RFC 7515, RFC 7519, RFC 8725, OWASP ASVS 9.1 and 9.2.
+the rule under test can refuse them. Sources: RFC 7515, RFC 7519, RFC 8725, OWASP ASVS 5.0, 9.1 and 9.2.
 """
 
 from __future__ import annotations
