@@ -787,12 +787,15 @@ class Sessions:
 
     async def assert_claims(self, session: Session, validators: Iterable[ClaimValidator]) -> None:
         """See Session.assert_claims."""
+        validators, now_ms, payload = tuple(validators), self.now_ms(), session.token.payload
+        if all(validator.is_content(payload, now_ms) for validator in validators):
+            return  # as at nearly every request
         outcome: ClaimsOutcome = await validate_claims(
             validators,
-            session.token.payload,  # not a copy of it: validators read, and run at each request
+            payload,  # not a copy of it: validators read, and run at each request
             user_id=session.user_id,
             tenant_id=session.tenant_id,
-            now_ms=self.now_ms(),
+            now_ms=now_ms,
         )
         if outcome.payload_update:
             await self.change_payload_of(session, outcome.payload_update)
