@@ -59,7 +59,6 @@ RETRY_S = 5.0
 WRITE_BATCH = 100
 PURGE_BATCH = 500
 MOST_WAITING = 10_000
-HOUSEKEEPING_INTERVAL_S = 600
 
 REPEATABLE = frozenset({"sign-in failed", "cross-site request refused", "throttled"})
 BEYOND_ALL = "g"  # sorts after every hexadecimal number
@@ -100,10 +99,10 @@ class AuditLog:
     # -- life ---------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Bring the table up to date; from now on events are written and old ones deleted."""
+        """Bring the table up to date; from now on events are written."""
         await self._database.migrate("audit", AUDIT_TABLES)
         if not self._tasks:
-            self._tasks += map(asyncio.ensure_future, (self._keep_writing(), self._keep_house()))
+            self._tasks.append(asyncio.ensure_future(self._keep_writing()))
 
     async def close(self) -> None:
         """Write what still waits; called before the database closes. What cannot be written is lost."""
@@ -118,14 +117,6 @@ class AuditLog:
             self.lost += len(self._waiting)
             self._waiting.clear()
         self._report_lost()
-
-    async def _keep_house(self) -> None:
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            try:
-                await self.maintain()
-            except Exception as error:  # whatever it is: without this task nothing would be deleted again
-                log.warning("deleting old events is put off: %s", error)
 
     async def maintain(self) -> None:
         """Delete what is older than the retention time, in small batches: other writes go between them."""

@@ -32,7 +32,7 @@ import processes
 import settings as configuration
 from accounts import ARGON2ID, Argon2Parameters, Limits, Mailer, PasswordHasher, Users
 from audit import AuditLog
-from extras import Extra, installed, keep_house
+from extras import Extra, installed
 from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
@@ -77,6 +77,7 @@ log = logging.getLogger("stormcellar")
 HERE = Path(__file__).resolve().parent  # a release, not the link that leads to it
 PING_INTERVAL_S = 30  # a peer that has gone without a word is noticed within PING_TIMEOUT_S more
 PING_TIMEOUT_S = 20
+HOUSEKEEPING_INTERVAL_S = 600
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
 
 
@@ -315,13 +316,24 @@ class Application(TornadoApplication):
                     await self.audit.open()
                     for extra in self.extras:
                         await extra.open()
-                    self._tasks.append(asyncio.ensure_future(self.accounts.keep_house()))
-                    self._tasks.append(asyncio.ensure_future(self.limits.keep_house()))
-                    self._tasks.append(asyncio.ensure_future(keep_house(self.extras)))
+                    self._tasks.append(asyncio.ensure_future(self._keep_house()))
                 self.live.start()
                 if self.metrics is not None:
                     self._tasks.append(asyncio.ensure_future(self.metrics.watch_loop()))
                 self.started = True
+
+    async def _keep_house(self) -> None:
+        """Have all who keep something in the database delete what is over, now and then. The engine does so
+        by itself, more often."""
+        parts: Sequence[Users | Limits | AuditLog | Extra]
+        parts = (self.accounts, self.limits, self.audit, *self.extras)
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            for part in parts:
+                try:
+                    await part.maintain()
+                except Exception as error:  # whatever it is: without this task nothing would be deleted again
+                    log.warning("maintaining %s is put off: %s", type(part).__name__, error)
 
     async def stop(self) -> None:
         """Finish what was begun and let go of every thread and file, also after a start that failed."""

@@ -21,7 +21,6 @@ Source: NIST SP 800-63B, section 5.2.2 (at most 100 failures in a row); OWASP AS
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -41,7 +40,6 @@ log = logging.getLogger("stormcellar.accounts")
 MINUTE_S, HOUR_S = 60, 60 * 60
 FAILURE_REMEMBERED_S = 6 * HOUR_S
 NO_CEILING = 2**62
-HOUSEKEEPING_INTERVAL_S = 600
 PURGE_BATCH = 500
 
 # Times are Unix milliseconds.
@@ -157,15 +155,6 @@ class Limits:
     async def open(self) -> None:
         """Bring the table up to date; called once before anything else."""
         await self._database.migrate("limits", LIMIT_TABLES)
-
-    async def keep_house(self) -> None:
-        """Delete what is over now and then, until cancelled."""
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            try:
-                await self.maintain()
-            except Exception as error:
-                log.warning("deleting old rate limits is put off: %s", error)
 
     async def maintain(self) -> None:
         """Delete what is over, in small batches, so that other writes go between them."""

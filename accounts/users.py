@@ -11,7 +11,6 @@ second then waits there, and no two can wait for each other.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import uuid
@@ -71,7 +70,6 @@ USER_TABLES = [
 ]
 
 DAY_S = 24 * 60 * 60
-HOUSEKEEPING_INTERVAL_S = 600
 PURGE_BATCH = 500
 MAX_ROLE_CHARACTERS = 64
 
@@ -162,15 +160,6 @@ class Users:
     async def open(self) -> None:
         """Bring the tables up to date; called once before anything else."""
         await self._database.migrate("accounts", USER_TABLES)
-
-    async def keep_house(self) -> None:
-        """Delete expired tokens now and then, until cancelled."""
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            try:
-                await self.maintain()
-            except Exception as error:
-                log.warning("deleting expired tokens is put off: %s", error)
 
     async def maintain(self) -> None:
         """Delete expired tokens, in small batches, so that other writes go between them."""

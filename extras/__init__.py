@@ -12,7 +12,6 @@ them "base.html" and "account/_form_error.html" are the kit's own.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 from collections.abc import Sequence
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("stormcellar.extras")
 
 HERE = Path(__file__).parent
-HOUSEKEEPING_INTERVAL_S = 600
 
 
 class Extra:
@@ -99,14 +97,3 @@ def installed() -> tuple[type[Extra], ...]:
                 folder.name,
             )
     return tuple(found)
-
-
-async def keep_house(extras: Sequence[Extra]) -> None:
-    """Have each extra maintained now and then, until cancelled."""
-    while True:
-        await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-        for extra in extras:
-            try:
-                await extra.maintain()
-            except Exception as error:
-                log.warning("maintaining %s is put off: %s", type(extra).__module__, error)

@@ -187,3 +187,24 @@ def test_making_an_application_starts_nothing(make_application: MakeApplication,
     assert set(threading.enumerate()) <= before
     assert not application.options.database_path.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+@pytest.mark.gen_test
+async def test_a_part_that_cannot_be_maintained_keeps_no_other_from_it(
+    make_application: MakeApplication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.HOUSEKEEPING_INTERVAL_S", 0.001)
+    application, asked, done = make_application(), asyncio.Event(), asyncio.Event()
+
+    async def fail() -> None:
+        asked.set()
+        raise StoreUnavailableError("for the test")
+
+    async def succeed() -> None:
+        done.set()
+
+    monkeypatch.setattr(application.accounts, "maintain", fail)
+    monkeypatch.setattr(application.audit, "maintain", succeed)
+    await application.start()
+    await asked.wait()
+    await done.wait()
