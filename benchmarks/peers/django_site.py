@@ -49,7 +49,7 @@ from parts import USER_ID  # noqa: E402
 @login_required
 def page(request: HttpRequest) -> HttpResponse:
     context = {"user_id": request.user.get_username(), "rows": rows()}
-    return render(request, "django.html", context)
+    return render(request, "page.html", context)
 
 
 urlpatterns = [path("page", page)]

@@ -26,7 +26,7 @@ async def page(
     request: Request, found: Annotated[SessionContainer, Depends(verify_session())]
 ) -> HTMLResponse:
     context = {"user_id": found.get_user_id(), "rows": rows()}
-    return templates.TemplateResponse(request, "jinja.html", context)
+    return templates.TemplateResponse(request, "page.html", context)
 
 
 if __name__ == "__main__":

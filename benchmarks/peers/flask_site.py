@@ -40,7 +40,7 @@ def sign_in() -> str:
 @site.get("/page")
 @login_required
 def page() -> str:
-    return render_template("jinja.html", user_id=current_user.get_id(), rows=rows())
+    return render_template("page.html", user_id=current_user.get_id(), rows=rows())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ from tornado.web import RequestHandler
 
 from handlers.routes import routes
 from server import Application
+from sessions import StoreUnavailableError
 
 LIFETIME_S = 3600
 """Of an access token, by default."""
@@ -36,3 +38,15 @@ def implements(handler: type[Any], method: str) -> bool:
 def own_routes(app: Application) -> list[tuple[str, type[RequestHandler]]]:
     """An address and the handler of every route; routes that are added to the table are among them."""
     return [(example_path(route.regex.pattern), route.handler_class) for route in routes(app.options)]
+
+
+def fail_to_end_sessions(app: Application, failing: int) -> None:
+    """Have the store be away the `failing`th time that all sessions of a user are to end."""
+    revoke_all, calls = app.sessions.revoke_all_sessions_for_user, itertools.count(1)
+
+    async def breaks_off(*arguments: Any, **options: Any) -> list[str]:
+        if next(calls) == failing:
+            raise StoreUnavailableError("for the test")
+        return await revoke_all(*arguments, **options)
+
+    app.sessions.revoke_all_sessions_for_user = breaks_off  # type: ignore[method-assign]

@@ -18,9 +18,7 @@ passkeys = pytest.importorskip("extras.passkeys.tests.test_passkeys")
 async def test_a_passkey_stands_for_password_and_code(
     client: Client, new_client: Callable[..., Client]
 ) -> None:
-    await client.sign_up()
-    device = passkeys.device_for(client)
-    await passkeys.register(client, device)
+    device = await passkeys.sign_up_with_passkey(client)
     await authenticator.switch_on(client)
     other = new_client()
     assert (await passkeys.sign_in(other, device))["status"] == "OK"
@@ -32,9 +30,7 @@ async def test_a_passkey_stands_for_password_and_code(
 async def test_it_may_be_given_instead_of_the_code_after_the_password(
     client: Client, new_client: Callable[..., Client]
 ) -> None:
-    await client.sign_up()
-    device = passkeys.device_for(client)
-    await passkeys.register(client, device)
+    device = await passkeys.sign_up_with_passkey(client)
     await authenticator.switch_on(client)
     other = new_client()
     await other.sign_in()

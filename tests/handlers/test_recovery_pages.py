@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +12,11 @@ import pytest
 from tornado.httpclient import HTTPResponse
 
 from server import Application
-from sessions import Session, StoreUnavailableError
+from sessions import Session
 from settings import Settings
 from tests.client import PASSWORD, Client, json_of, set_cookies
 from tests.handlers.mailbox import last_path, last_token, mails
-from tests.handlers.parts import LIFETIME_S, with_settings
+from tests.handlers.parts import LIFETIME_S, fail_to_end_sessions, with_settings
 from tests.smtp import PostOffice
 from tests.support import FakeClock
 from tests.test_templates import Page
@@ -100,14 +99,7 @@ async def test_a_reset_that_breaks_off_leaves_no_old_session_that_the_link_canno
     await client.sign_up()
     await phone.sign_in()
     await forget(new_client())
-    revoke_all, calls = app.sessions.revoke_all_sessions_for_user, itertools.count(1)
-
-    async def breaks_off(*arguments: Any, **options: Any) -> list[str]:
-        if next(calls) == failing:
-            raise StoreUnavailableError("for the test")
-        return await revoke_all(*arguments, **options)
-
-    app.sessions.revoke_all_sessions_for_user = breaks_off  # type: ignore[method-assign]
+    fail_to_end_sessions(app, failing)
     token = await last_token(app)
     assert (await reset(new_client(), token)).code == 503
     if failing == 1:

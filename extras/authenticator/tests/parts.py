@@ -39,3 +39,8 @@ async def switch_on(client: Client) -> tuple[Phone, list[str]]:
     assert page.code == 200, page.body
     client.clock.advance(30)
     return phone, re.findall(r'<li class="code">([a-z2-9-]+)</li>', page.body.decode())
+
+
+async def sign_up_with_app(client: Client) -> tuple[Phone, list[str]]:
+    await client.sign_up()
+    return await switch_on(client)

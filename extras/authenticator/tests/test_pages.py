@@ -12,7 +12,7 @@ import pytest
 
 from extras.authenticator.part import Authenticator
 from extras.authenticator.store import MAX_ATTEMPTS, WINDOW_S
-from extras.authenticator.tests.parts import Phone, switch_on
+from extras.authenticator.tests.parts import Phone, sign_up_with_app, switch_on
 from handlers.routes import access
 from server import Application
 from sessions import StoreUnavailableError
@@ -60,8 +60,7 @@ async def test_nothing_is_asked_for_before_a_code_has_confirmed_the_app(
 
 @pytest.mark.gen_test
 async def test_a_code_switches_it_on_and_ten_recovery_codes_are_shown_once(client: Client) -> None:
-    await client.sign_up()
-    _phone, recovery_codes = await switch_on(client)
+    _phone, recovery_codes = await sign_up_with_app(client)
     assert len(set(recovery_codes)) == 10
     page = (await client.get("/account/authenticator")).body.decode()
     assert "10 of your recovery codes are unused" in page
@@ -85,8 +84,7 @@ async def test_the_secret_is_shown_as_a_picture_until_it_is_confirmed(client: Cl
 
 @pytest.mark.gen_test
 async def test_an_app_that_is_on_cannot_be_replaced_without_a_code(client: Client) -> None:
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     await client.post("/account/authenticator")
     assert b"It is on" in (await client.get("/account/authenticator")).body
     again = await client.post("/account/authenticator/confirmation", {"code": phone.code(client.clock.now())})
@@ -95,8 +93,7 @@ async def test_an_app_that_is_on_cannot_be_replaced_without_a_code(client: Clien
 
 @pytest.mark.gen_test
 async def test_neither_secret_nor_codes_are_in_the_database(client: Client, app: Application) -> None:
-    await client.sign_up()
-    phone, recovery_codes = await switch_on(client)
+    phone, recovery_codes = await sign_up_with_app(client)
 
     def everything(connection: Any) -> str:
         tables = ("authenticators", "recovery_codes")
@@ -184,8 +181,7 @@ async def test_sessions_that_a_crash_left_unasked_are_asked_soon(
 
 @pytest.mark.gen_test
 async def test_a_password_alone_opens_no_protected_page(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     other = new_client()
     await other.sign_in()
     assert not await is_in(other)
@@ -199,8 +195,7 @@ async def test_a_password_alone_opens_no_protected_page(client: Client, new_clie
 
 @pytest.mark.gen_test
 async def test_the_code_opens_them_and_leads_back(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     other = new_client()
     await other.sign_in()
     asked = await other.get("/dashboard?x=1")
@@ -220,8 +215,7 @@ async def test_the_code_opens_them_and_leads_back(client: Client, new_client: Ne
 
 @pytest.mark.gen_test
 async def test_the_session_stays_open_through_renewals(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     other = new_client()
     await other.sign_in()
     await other.refresh()
@@ -234,8 +228,7 @@ async def test_the_session_stays_open_through_renewals(client: Client, new_clien
 
 @pytest.mark.gen_test
 async def test_a_form_is_not_acted_on_and_leads_to_the_code(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    await switch_on(client)
+    await sign_up_with_app(client)
     other = new_client()
     await other.sign_in()
     response = await other.post("/account/authenticator", {"redirectBack": "https://evil.example/"})
@@ -244,8 +237,7 @@ async def test_a_form_is_not_acted_on_and_leads_to_the_code(client: Client, new_
 
 @pytest.mark.gen_test
 async def test_without_the_code_one_can_still_sign_out(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    await switch_on(client)
+    await sign_up_with_app(client)
     other = new_client()
     await other.sign_in()
     assert (await other.post("/signout")).headers["Location"] == "/"
@@ -257,8 +249,7 @@ async def test_without_the_code_one_can_still_sign_out(client: Client, new_clien
 
 @pytest.mark.gen_test
 async def test_json_callers_get_the_claim_error_of_supertokens(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    await switch_on(client)
+    await sign_up_with_app(client)
     for mode in ("cookie", "header"):
         other = new_client()
         body = {
@@ -280,8 +271,7 @@ async def test_json_callers_get_the_claim_error_of_supertokens(client: Client, n
 async def test_a_new_password_does_not_replace_the_code(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
-    await client.sign_up()
-    await switch_on(client)
+    await sign_up_with_app(client)
     thief = new_client()
     await thief.post("/forgot-password", {"email": "ann@example.com"})
     assert (await thief.get(await last_path(app))).code == 200
@@ -313,8 +303,7 @@ async def test_sessions_from_before_this_extra_was_there_are_judged_by_the_store
 
 @pytest.mark.gen_test
 async def test_each_code_counts_once_in_whatever_session(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     code = phone.code(client.clock.now())
     watched, thief = new_client(), new_client()
     await watched.sign_in()
@@ -328,8 +317,7 @@ async def test_each_code_counts_once_in_whatever_session(client: Client, new_cli
 
 @pytest.mark.gen_test
 async def test_of_one_code_sent_many_times_at_once_one_counts(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     others = [new_client() for _ in range(5)]
     for other in others:
         await other.sign_in()
@@ -340,8 +328,7 @@ async def test_of_one_code_sent_many_times_at_once_one_counts(client: Client, ne
 
 @pytest.mark.gen_test
 async def test_a_recovery_code_counts_once_however_it_is_typed(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    _, recovery_codes = await switch_on(client)
+    _, recovery_codes = await sign_up_with_app(client)
     first, second = new_client(), new_client()
     await first.sign_in()
     await second.sign_in()
@@ -360,8 +347,7 @@ async def test_guessing_ends_after_ten_codes_and_goes_on_after_an_hour(
     client: Client, new_client: NewClient
 ) -> None:
     """Even the right code is not looked at then. Each account has its own count."""
-    await client.sign_up()
-    phone, recovery_codes = await switch_on(client)
+    phone, recovery_codes = await sign_up_with_app(client)
     thief = new_client()
     await thief.sign_in()
     for _ in range(MAX_ATTEMPTS):
@@ -388,8 +374,7 @@ TYPED = ["", "x", "0" * 5000, "\u2028", "\uff11\uff12\uff13\uff14\uff15\uff16", 
 
 @pytest.mark.gen_test
 async def test_whatever_is_typed_is_answered_with_a_sentence(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    await switch_on(client)
+    await sign_up_with_app(client)
     other = new_client()
     await other.sign_in()
     for code in TYPED:
@@ -407,8 +392,7 @@ async def test_whatever_is_typed_is_answered_with_a_sentence(client: Client, new
 async def test_it_goes_off_for_a_code_only_and_then_nobody_is_asked(
     client: Client, new_client: NewClient
 ) -> None:
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     waiting = new_client()
     await waiting.sign_in()
     assert not await is_in(waiting)
@@ -426,8 +410,7 @@ async def test_it_goes_off_for_a_code_only_and_then_nobody_is_asked(
 @with_settings(debug=True)
 @pytest.mark.gen_test
 async def test_its_owner_hears_of_it_by_mail(client: Client, app: Application) -> None:
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     await client.post("/account/authenticator/removal", {"code": phone.code(client.clock.now())})
     off, on, *_ = await mails(app)
     assert (on.to, off.to) == ("ann@example.com", "ann@example.com")
@@ -438,8 +421,7 @@ async def test_its_owner_hears_of_it_by_mail(client: Client, app: Application) -
 
 @pytest.mark.gen_test
 async def test_its_pages_ask_for_a_recent_sign_in(client: Client) -> None:
-    await client.sign_up()
-    await switch_on(client)
+    await sign_up_with_app(client)
     client.clock.advance(901)
     asked = "/confirm-password?redirectBack=/account/authenticator"
     assert (await client.get("/account/authenticator")).headers["Location"] == asked
@@ -450,8 +432,7 @@ async def test_its_pages_ask_for_a_recent_sign_in(client: Client) -> None:
 
 @pytest.mark.gen_test
 async def test_a_recovery_code_switches_it_off_too(client: Client) -> None:
-    await client.sign_up()
-    _, recovery_codes = await switch_on(client)
+    _, recovery_codes = await sign_up_with_app(client)
     off = await client.post("/account/authenticator/removal", {"code": recovery_codes[9]})
     assert off.code == 303
     assert b"It is off" in (await client.get("/account/authenticator")).body
@@ -459,8 +440,7 @@ async def test_a_recovery_code_switches_it_off_too(client: Client) -> None:
 
 @pytest.mark.gen_test
 async def test_new_recovery_codes_end_the_old_ones(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    phone, old = await switch_on(client)
+    phone, old = await sign_up_with_app(client)
     page = await client.post(
         "/account/authenticator/recovery-codes", {"code": phone.code(client.clock.now())}
     )
@@ -473,8 +453,7 @@ async def test_new_recovery_codes_end_the_old_ones(client: Client, new_client: N
 
 @pytest.mark.gen_test
 async def test_nothing_is_kept_of_users_who_are_gone(client: Client, app: Application) -> None:
-    await client.sign_up()
-    await switch_on(client)
+    await sign_up_with_app(client)
     part = part_of(app)
     await part.maintain()
     assert await part.apps.is_on(client.user_id)
@@ -489,8 +468,7 @@ async def test_the_audit_log_has_what_became_of_the_second_factor(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
     """OWASP ASVS 5.0, 16.3.1: what was tried with each factor, and which factors there are."""
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     other = new_client()
     await other.sign_in()
     await other.post("/second-factor", {"code": phone.wrong_code(client.clock.now())})
@@ -516,8 +494,7 @@ async def test_the_audit_log_has_what_became_of_the_second_factor(
 async def test_a_locked_user_gets_no_further_with_a_code(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     other = new_client()
     await other.sign_in()
     await app.accounts.lock(client.user_id)
@@ -536,8 +513,7 @@ async def test_guessing_codes_is_limited_though_rate_limits_are_off(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
     """The bound of the second factor is its own: no setting opens it, and no success with the password."""
-    await client.sign_up()
-    phone, _ = await switch_on(client)
+    phone, _ = await sign_up_with_app(client)
     app.limits.enabled = False
     wrong = phone.wrong_code(client.clock.now())
     statuses = []
@@ -556,8 +532,7 @@ async def test_without_the_code_no_protected_route_opens_and_no_socket(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
     """From a browser known to the account, after a renewal, by page and by call."""
-    await client.sign_up()
-    await switch_on(client)
+    await sign_up_with_app(client)
     await client.post("/signout")
     await client.sign_in()
     assert (await client.refresh()).code == 200

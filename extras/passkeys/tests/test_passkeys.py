@@ -42,6 +42,13 @@ async def register(client: Client, device: Device, name: str = "my phone") -> An
     return await call(client, "/passkeys/registration", {"name": name, "credential": device.create(options)})
 
 
+async def sign_up_with_passkey(client: Client) -> Device:
+    await client.sign_up()
+    device = device_for(client)
+    await register(client, device)
+    return device
+
+
 async def options_for(client: Client) -> dict[str, Any]:
     options: dict[str, Any] = (await call(client, "/passkeys/sign-in/options"))["publicKey"]
     return options
@@ -102,9 +109,7 @@ async def test_the_device_learns_no_user_id_and_is_asked_for_the_person(
 async def test_passkeys_that_are_there_are_not_registered_again(
     client: Client, new_client: NewClient
 ) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     options = (await call(client, "/passkeys/registration/options"))["publicKey"]
     assert [item["id"] for item in options["excludeCredentials"]] == [encode_base64url(device.credential_id)]
     thief = new_client()
@@ -167,9 +172,7 @@ async def test_its_owner_hears_of_it_by_mail(client: Client, app: Application) -
 
 @pytest.mark.gen_test
 async def test_adding_and_deleting_ask_for_a_recent_sign_in(client: Client) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     client.clock.advance(901)
     asked = "/confirm-password?redirectBack=/account/passkeys"
     assert (await client.get("/account/passkeys")).headers["Location"] == asked
@@ -186,9 +189,7 @@ async def test_adding_and_deleting_ask_for_a_recent_sign_in(client: Client) -> N
 
 @pytest.mark.gen_test
 async def test_each_answer_of_a_device_counts_once(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     other = new_client()
     options = await options_for(other)
     credential = device.get(options)
@@ -202,9 +203,7 @@ async def test_each_answer_of_a_device_counts_once(client: Client, new_client: N
 
 @pytest.mark.gen_test
 async def test_a_challenge_is_for_the_browser_that_asked(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     asked, other = new_client(), new_client()
     options = await options_for(asked)
     assert (await sign_in(other, device, options))["status"] == "REFUSED"
@@ -215,9 +214,7 @@ async def test_a_challenge_is_for_the_browser_that_asked(client: Client, new_cli
 
 @pytest.mark.gen_test
 async def test_two_tabs_may_both_be_waiting_for_the_passkey(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     other = new_client()
     first, second = await options_for(other), await options_for(other)
     assert (await sign_in(other, device, first))["status"] == "OK"
@@ -226,9 +223,7 @@ async def test_two_tabs_may_both_be_waiting_for_the_passkey(client: Client, new_
 
 @pytest.mark.gen_test
 async def test_a_challenge_ends_after_ten_minutes(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     other = new_client()
     options = await options_for(other)
     client.clock.advance(LIFETIME_S - 1)
@@ -240,9 +235,7 @@ async def test_a_challenge_ends_after_ten_minutes(client: Client, new_client: Ne
 
 @pytest.mark.gen_test
 async def test_a_challenge_to_register_signs_nobody_in_nor_the_other_way_round(client: Client) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     registration = (await call(client, "/passkeys/registration/options"))["publicKey"]
     stolen = {"challenge": registration["challenge"], "rpId": "localhost"}
     assert (await sign_in(client, device, stolen))["status"] == "REFUSED"
@@ -263,9 +256,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.gen_test
 async def test_whatever_does_not_fit_is_refused(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     other = new_client()
     for what, changes in WRONG.items():
         refused = await sign_in(other, replace(device, **changes))
@@ -296,9 +287,7 @@ async def test_a_counter_that_goes_backwards_gives_a_copy_away(client: Client, n
 async def test_a_locked_user_cannot_sign_in_by_passkey_either(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     await app.accounts.lock(client.user_id)
     other = new_client()
     assert (await sign_in(other, device))["status"] == "REFUSED"
@@ -307,9 +296,7 @@ async def test_a_locked_user_cannot_sign_in_by_passkey_either(
 
 @pytest.mark.gen_test
 async def test_signing_in_ends_the_session_that_the_browser_had(client: Client, app: Application) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     before = client.session_handle
     await sign_in(client, device)
     assert client.session_handle != before
@@ -318,9 +305,7 @@ async def test_signing_in_ends_the_session_that_the_browser_had(client: Client, 
 
 @pytest.mark.gen_test
 async def test_it_leads_to_this_site_only(client: Client) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     credential = device.get(await options_for(client))
     answer = await call(client, "/passkeys/sign-in?redirectBack=//evil.example", {"credential": credential})
     assert answer["redirectTo"] == "/dashboard"
@@ -372,9 +357,7 @@ async def test_garbage_is_refused_in_a_sentence(client: Client) -> None:
 @pytest.mark.gen_test
 async def test_an_answer_with_any_part_damaged_is_refused(client: Client, new_client: NewClient) -> None:
     """In sign-in and registration alike, each part is left out, emptied, retyped, cut and bent."""
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     other = new_client()
 
     async def registration() -> tuple[str, Any]:
@@ -421,9 +404,7 @@ async def delete(client: Client, device: Device) -> Any:
 
 @pytest.mark.gen_test
 async def test_a_deleted_passkey_signs_in_no_more(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     page = (await client.get("/account/passkeys")).body.decode()
     assert re.search(r'name="credential_id" value="([^"]+)"', page)
     assert (await delete(client, device)).code == 303
@@ -434,9 +415,7 @@ async def test_a_deleted_passkey_signs_in_no_more(client: Client, new_client: Ne
 
 @pytest.mark.gen_test
 async def test_nobody_deletes_somebody_elses(client: Client, new_client: NewClient) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     bob = new_client()
     await bob.sign_up("bob@example.com")
     assert (await delete(bob, device)).code == 303
@@ -473,9 +452,7 @@ async def test_deleting_what_is_not_there_does_no_harm(client: Client) -> None:
 async def test_nothing_is_kept_of_users_who_are_gone_nor_of_old_challenges(
     client: Client, app: Application
 ) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     part = part_of(app)
     await part.maintain()
     assert len(await part.store.list(client.user_id)) == 1
@@ -505,9 +482,7 @@ async def test_the_script_is_offered_where_people_sign_in(client: Client) -> Non
 async def test_the_audit_log_has_what_became_of_passkeys(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
-    await client.sign_up()
-    device = device_for(client)
-    await register(client, device)
+    device = await sign_up_with_passkey(client)
     await app.accounts.lock(client.user_id)
     assert (await sign_in(new_client(), device))["status"] == "REFUSED"
     await app.accounts.unlock(client.user_id)
