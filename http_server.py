@@ -9,7 +9,10 @@ Where a server and a proxy before it disagree about where a message ends, somebo
 another. Tornado refuses much of what can be read in two ways; what it would still take is refused here, all
 of it alike: 400, and the connection is closed, so that nothing after it is ever read.
 
-Source: RFC 9112, sections 2.2, 3, 5.1, 5.2, 6.1 and 11.2.
+What Tornado does for each request and each header is done once for a connection, and for all headers at once:
+a timer, two calls of setsockopt, and the look at every line.
+
+Source: RFC 9112, sections 2.2, 3, 5.1, 5.2, 6.1, 6.3, 9.6 and 11.2.
 """
 
 from __future__ import annotations
@@ -17,12 +20,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, cast
 
-from tornado.http1connection import HTTP1ServerConnection
+from tornado.concurrent import future_add_done_callback
+from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection, parse_int
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPMessageDelegate
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPInputError,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
 from tornado.iostream import IOStream, StreamClosedError
 
 if TYPE_CHECKING:
@@ -49,7 +59,6 @@ def make_http_server(application: Application) -> LimitedServer:
         max_header_size=MAX_HEAD_BYTES_READ,
         max_body_size=application.options.max_body_bytes,
         body_timeout=BODY_TIMEOUT_S,
-        idle_connection_timeout=IDLE_TIMEOUT_S,
         decompress_request=False,
     )
 
@@ -57,23 +66,36 @@ def make_http_server(application: Application) -> LimitedServer:
 class LimitedServer(HTTPServer):
     """Tornado's HTTPServer, which has one time-out for idle connections and slow heads, with one for each.
 
-    The second is kept by looking at all connections once a second: that costs a request nothing.
+    Both are kept by looking at all connections once a second: that costs a request nothing.
     """
 
     head_timeout_s: float = HEAD_TIMEOUT_S
+    idle_timeout_s: float = IDLE_TIMEOUT_S
 
     def initialize(self, *args: Any, **options: Any) -> None:
         super().initialize(*args, **options)
+        self.conn_params.header_timeout = None
+        self._waiting_since: dict[object, float] = {}
         self._unfinished: dict[HTTP1ServerConnection, float] = {}
         self._looking: asyncio.Task[None] | None = None
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        stream.set_nodelay(True)  # answers are written whole: there is never more to wait for
+        stream.set_nodelay = _leave  # type: ignore  # Tornado would switch twice for each
+        super().handle_stream(stream, address)
 
     def start_request(
         self, server_conn: object, request_conn: Any
     ) -> HTTPMessageDelegate:  # called before each head is read
-        request_conn._parse_headers = partial(read_head, request_conn.stream)
+        request_conn.__class__ = Exchange  # Tornado makes it by itself, and asks nobody of what class
+        self._waiting_since[server_conn] = time.monotonic()
         if self._looking is None:
-            self._looking = asyncio.ensure_future(self._look_after_heads())
+            self._looking = asyncio.ensure_future(self._look_after_connections())
         return super().start_request(server_conn, request_conn)
+
+    def on_close(self, server_conn: object) -> None:
+        del self._waiting_since[server_conn]
+        super().on_close(server_conn)
 
     async def close_all_connections(self) -> None:
         if self._looking is not None:
@@ -81,27 +103,84 @@ class LimitedServer(HTTPServer):
             self._looking = None
         await super().close_all_connections()
 
-    async def _look_after_heads(self) -> None:
+    async def _look_after_connections(self) -> None:
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
-            self.close_slow_heads(asyncio.get_running_loop().time())
+            self.close_those_that_wait(time.monotonic())
 
-    def close_slow_heads(self, now_s: float) -> None:
-        """Close the connections on which the head of a request has begun too long ago and has not ended."""
-        unfinished = {
-            connection: self._unfinished.get(connection, now_s)
-            for connection in self._connections
-            if _has_begun_a_head(connection.stream)
-        }
-        for connection, since_s in unfinished.items():
-            if now_s - since_s >= self.head_timeout_s - 2 * LOOK_INTERVAL_S:
-                connection.stream.close()
+    def close_those_that_wait(self, now_s: float) -> None:
+        """Close the connections on which nothing came for too long, or a request's head that does not end."""
+        unfinished = {}
+        for connection in list(self._connections):
+            stream = connection.stream
+            if stream._read_regex is None:  # only heads are read up to a pattern
+                continue
+            if stream._read_buffer_size == 0:
+                over = now_s - self._waiting_since[connection] >= self.idle_timeout_s
+            else:
+                since_s = unfinished[connection] = self._unfinished.get(connection, now_s)
+                over = now_s - since_s >= self.head_timeout_s - 2 * LOOK_INTERVAL_S
+            if over:
+                stream.close()
         self._unfinished = unfinished
 
 
-def _has_begun_a_head(stream: IOStream) -> bool:
-    """Only heads are read up to a pattern; what has come of one waits in the buffer."""
-    return stream._read_regex is not None and stream._read_buffer_size > 0
+def _leave(value: bool) -> None:
+    """Leave it as it was set for the connection."""
+
+
+class Exchange(HTTP1Connection):
+    """One request on a connection, and its answer: as Tornado's, all headers read and written at once."""
+
+    def _parse_headers(self, data: bytes) -> tuple[str, HTTPHeaders]:
+        return read_head(self.stream, data)
+
+    def write_headers(
+        self,
+        start_line: RequestStartLine | ResponseStartLine,
+        headers: HTTPHeaders,
+        chunk: bytes | None = None,
+    ) -> asyncio.Future[None]:
+        """Write the head of an answer, and the first part of its body, with the same bytes as Tornado.
+
+        Raises:
+            ValueError: there is a line end in a header.
+        """
+        start_line = cast(ResponseStartLine, start_line)
+        self._response_start_line = start_line
+        self._decide_framing(start_line.code, headers)
+        lines = [f"{name}: {value}" for name, value in headers.get_all()]
+        head = "\r\n".join([f"HTTP/1.1 {start_line.code} {start_line.reason}", *lines, "\r\n"])
+        if not head.count("\r") == head.count("\n") == len(lines) + 2:
+            raise ValueError("there is a line end in a header")
+        data = head.encode("latin1")
+        future = self._write_future = asyncio.Future()
+        if self.stream.closed():
+            future.set_exception(StreamClosedError())
+            future.exception()  # nobody has to ask for it
+        else:
+            self._pending_write = self.stream.write(data + self._format_chunk(chunk) if chunk else data)
+            future_add_done_callback(self._pending_write, self._on_write_complete)
+        return future
+
+    def _decide_framing(self, status: int, headers: HTTPHeaders) -> None:
+        """Say where the body ends, and whether the connection stays (RFC 9112, sections 6.3 and 9.6)."""
+        method, _, version = cast(RequestStartLine, self._request_start_line)
+        asked = cast(HTTPHeaders, self._request_headers)
+        has_length = "Content-Length" in headers
+        if version == "HTTP/1.1":
+            if self._disconnect_on_finish:
+                headers["Connection"] = "close"
+            has_body = method != "HEAD" and status >= 200 and status not in (204, 304)
+            if has_body and not has_length:
+                self._chunking_output = True
+                headers["Transfer-Encoding"] = "chunked"
+        elif version == "HTTP/1.0" and asked.get("Connection", "").lower() == "keep-alive":
+            headers["Connection"] = "Keep-Alive"
+        if method == "HEAD" or status == 304:
+            self._expected_content_remaining = 0
+        elif has_length:
+            self._expected_content_remaining = parse_int(headers["Content-Length"])
 
 
 def read_head(stream: IOStream, head: bytes) -> tuple[str, HTTPHeaders]:

@@ -44,7 +44,7 @@ def configure(log_format: str, *, debug: bool) -> None:
 
 def escaped(text: str) -> str:
     """Text with its control characters, line ends among them, written as \\x0a and the like."""
-    return CONTROLS.sub(_escape, text)
+    return text if text.isprintable() else CONTROLS.sub(_escape, text)
 
 
 def request_and_session() -> tuple[str, str]:

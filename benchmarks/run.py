@@ -6,11 +6,12 @@
     make bench ARGS=--write     all that this folder measures by itself, into benchmarks/RESULTS.md
 
 Every variant is served by one process on one core, with its usual access log; the load comes from another
-core over kept-open connections, with the same request headers for all, but for each one's own cookies. Rounds
-are interleaved, so that a machine that changes its speed changes it for all. What counts is CPU time per
-request as the operating system accounts it for the server and the processes that it starts; the ratio is
-bare Tornado's divided by the variant's, so higher is better and 1 means "costs nothing". What a database
-server takes is not counted. What is not installed is left out, and named below the table.
+core over kept-open connections, with the same request headers for all, but for each one's own cookies. What
+counts is CPU time per request as the operating system accounts it for the server and the processes that it
+starts; the ratio is bare Tornado's divided by the variant's, so higher is better and 1 means "costs nothing".
+Machines change their speed from second to second, so bare Tornado is measured before and after each variant,
+in every round, and their mean is what this one is compared with. What a database server takes is not counted.
+What is not installed is left out, and named below the table.
 """
 
 from __future__ import annotations
@@ -119,12 +120,28 @@ VARIANTS = {
 
 @dataclass
 class Measured:
-    """One variant's rounds: CPU µs a request, requests a second, and latencies in ms."""
+    """One variant's rounds: CPU µs a request, requests a second, ms of latency, ratios to bare Tornado."""
 
     cpu_us: list[float] = field(default_factory=list)
     per_second: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
     p99_ms: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+
+    def note(self, served: Served, seconds: float) -> float:
+        """Measure for so long; the CPU µs a request."""
+        cpu_us, per_second, p50_ms, p99_ms = measure(served, seconds)
+        self.cpu_us.append(cpu_us)
+        self.per_second.append(per_second)
+        self.p50_ms.append(p50_ms)
+        self.p99_ms.append(p99_ms)
+        return cpu_us
+
+    def ratio(self) -> str:
+        """Median, least and most; "" if it was left out."""
+        if not self.ratios:
+            return ""
+        return f"{statistics.median(self.ratios):.2f} ({min(self.ratios):.2f} to {max(self.ratios):.2f})"
 
 
 class Served:
@@ -292,10 +309,7 @@ def _run(
                 look(served)
                 measure(served, min(1.0, seconds))  # warm up
             for number in range(rounds):
-                for name, served in servers.items():
-                    figures = measure(served, seconds)
-                    for kept, figure in zip(vars(results[name]).values(), figures, strict=True):
-                        kept.append(figure)
+                _round(results, servers, seconds)
                 print(f"round {number + 1} of {rounds}", file=sys.stderr)
     finally:
         for served in servers.values():
@@ -303,19 +317,28 @@ def _run(
     return results
 
 
+def _round(results: dict[str, Measured], servers: dict[str, Served], seconds: float) -> None:
+    bare = results["bare"]
+    before = bare.note(servers["bare"], seconds)
+    for name, served in servers.items():
+        if name != "bare":
+            cpu_us = results[name].note(served, seconds)
+            after = bare.note(servers["bare"], seconds)
+            results[name].ratios.append((before + after) / 2 / cpu_us)
+            before = after
+    bare.ratios.append(1.0)
+
+
 def table(results: dict[str, Measured], left_out: dict[str, str]) -> str:
-    """The results, with the ratios paired round by round."""
+    """The results: medians of all rounds."""
     lines = [
         "| variant | CPU µs a request | ratio to bare (min to max) | requests/s | p50 ms | p99 ms |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    bare = results["bare"]
+    median = statistics.median
     for name, measured in results.items():
-        pairs = [one / other for one, other in zip(bare.cpu_us, measured.cpu_us, strict=True)]
-        median = statistics.median
         lines.append(
-            f"| {VARIANTS[name].label} | {median(measured.cpu_us):.0f} "
-            f"| {median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f}) "
+            f"| {VARIANTS[name].label} | {median(measured.cpu_us):.0f} | {measured.ratio()} "
             f"| {median(measured.per_second):.0f} | {median(measured.p50_ms):.1f} "
             f"| {median(measured.p99_ms):.1f} |"
         )
@@ -379,7 +402,23 @@ def write(names: Sequence[str], rounds: int, seconds: float) -> None:
         "Start and memory": start.report(),
         "Two processes": scaling.report(),
     }
+    keep_run(results)
     (HERE / "RESULTS.md").write_text(page(sections), encoding="utf-8")
+
+
+IN_RUNS = ("kit", "kit_postgres", "remember", "signed_cookie", "decode_each_time")
+
+
+def keep_run(results: dict[str, Measured], path: Path = HERE / "results" / "runs.md") -> None:
+    """Add a run to those before it, which RESULTS.md shows too: one run on one machine proves little."""
+    if not path.exists():
+        labels = [VARIANTS[name].label for name in IN_RUNS]
+        heads = f"| ratio to bare Tornado | {' | '.join(labels)} |"
+        rule = f"| --- {'| ---: ' * len(labels)}|"
+        path.write_text(f"# Every run\n\n{heads}\n{rule}\n", encoding="utf-8")
+    ratios = [results[name].ratio() if name in results else "" for name in IN_RUNS]
+    with path.open("a", encoding="utf-8") as runs:
+        runs.write(f"| {time.strftime('%Y-%m-%d')}, {machine()} | {' | '.join(ratios)} |\n")
 
 
 def page(sections: dict[str, str], others: Path = HERE / "results") -> str:
@@ -401,8 +440,8 @@ def page(sections: dict[str, str], others: Path = HERE / "results") -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=3.0, help="per variant and round")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=1.0, help="per variant and round")
     parser.add_argument("--only", nargs="*", choices=VARIANTS, help="these, beside bare")
     parser.add_argument("--peers", action="store_true", help="other frameworks too; make installs them first")
     parser.add_argument("--write", action="store_true", help="all there is, into benchmarks/RESULTS.md")

@@ -24,14 +24,15 @@ def log_request(served: RequestHandler) -> None:
     level = logging.INFO if is_fine else logging.ERROR
     if not log.isEnabledFor(level):
         return
+    path, duration_ms = printable(request.path), round(1000 * request.request_time(), 1)
+    message = f"{status} {request.method} {path} {duration_ms:.1f} ms {request.remote_ip}"
     fields = {
         "method": request.method,
-        "path": printable(request.path),
+        "path": path,
         "status": status,
-        "duration_ms": round(1000 * request.request_time(), 1),
+        "duration_ms": duration_ms,
         "client_address": request.remote_ip,
     }
-    message = "{status} {method} {path} {duration_ms:.1f} ms {client_address}".format_map(fields)
     handler = only_handler(log, level)
     if handler is not None:
         handler.write_line(logging.getLevelName(level), log.name, message, fields)

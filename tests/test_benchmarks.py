@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tornado.httpserver import HTTPServer
@@ -115,10 +116,11 @@ def served(name: str, folder: Path, database: str = "") -> Measured:
     one = Served(name, database, str(folder))
     try:
         run.look(one)
-        figures = run.measure(one, 0.1)
+        measured = Measured()
+        measured.note(one, 0.1)
     finally:
         one.stop()
-    return Measured(*([figure] for figure in figures))
+    return measured
 
 
 @pytest.mark.slow
@@ -153,20 +155,42 @@ def test_a_peer_shows_the_same_page(name: str, tmp_path: Path) -> None:
 def test_what_is_not_installed_is_left_out_with_a_line_that_says_so() -> None:
     missing = run.Variant("a peer from nowhere", ("peers/nowhere.py",), "a_package_that_nobody_has")
     assert missing.missing() == f"a_package_that_nobody_has is not installed; {run.PEERS_HINT}"
-    results = {"bare": Measured([300.0], [3000.0], [2.0], [4.0])}
+    results = {"bare": Measured([300.0], [3000.0], [2.0], [4.0], [1.0])}
     text = run.table(results, {"django": "django is not installed"})
     assert text.endswith(f"Left out: {run.VARIANTS['django'].label}: django is not installed.")
     assert text.count("\n| ") == 2
 
 
-def test_ratios_are_paired_round_by_round_and_higher_is_better() -> None:
-    """A round in which the machine was half as quick counts like the others."""
-    results = {
-        "bare": Measured([300.0, 600.0, 300.0], [3000.0] * 3, [2.0] * 3, [4.0] * 3),
-        "kit": Measured([300.0, 400.0, 200.0], [4000.0] * 3, [1.0] * 3, [3.0] * 3),
-    }
-    row = run.table(results, {}).splitlines()[-1]
-    assert row == "| **the kit**, everything on | 300 | 1.50 (1.00 to 1.50) | 4000 | 1.0 | 3.0 |"
+def test_a_variant_is_compared_with_bare_tornado_just_before_and_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that gets slower all the while does so for both."""
+    cpu_us = iter([100.0, 75.0, 200.0, 150.0, 400.0])  # bare, kit, bare, remember, bare
+    monkeypatch.setattr(run, "measure", lambda _served, _seconds: (next(cpu_us), 1000.0, 2.0, 4.0))
+    results = {name: Measured() for name in ("bare", "kit", "remember")}
+    run._round(results, cast(dict[str, Served], dict.fromkeys(results)), 1.0)
+    assert results["bare"].cpu_us == [100.0, 200.0, 400.0]
+    assert (results["kit"].ratios, results["remember"].ratios) == ([2.0], [2.0])
+    assert results["bare"].ratios == [1.0]
+
+
+def test_the_table_has_medians_and_the_ratios_spread() -> None:
+    kit = Measured([300.0, 400.0, 200.0], [4000.0] * 3, [1.0] * 3, [3.0] * 3, [1.5, 1.0, 1.25])
+    row = run.table({"kit": kit}, {}).splitlines()[-1]
+    assert row == "| **the kit**, everything on | 300 | 1.25 (1.00 to 1.50) | 4000 | 1.0 | 3.0 |"
+
+
+def test_each_run_that_is_written_is_kept_with_those_before(tmp_path: Path) -> None:
+    path = tmp_path / "runs.md"
+    for ratio in (1.25, 1.5):
+        kit = Measured([300.0], [4000.0], [1.0], [3.0], [ratio])
+        run.keep_run({"bare": Measured(), "kit": kit}, path)
+    *_, heads, _, first, second = path.read_text().splitlines()
+    assert run.VARIANTS["kit"].label in heads
+    assert run.machine() in first
+    assert "| 1.25 (1.25 to 1.25) |" in first
+    assert "| 1.50 (1.50 to 1.50) |" in second
+    assert first.count("|") == second.count("|") == heads.count("|")
 
 
 def test_the_results_hold_every_section_and_what_other_programs_wrote(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from unittest.mock import Mock
@@ -18,11 +19,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPInputError
+from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPOutputError, RequestStartLine, ResponseStartLine
+from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 
 import http_server
-from http_server import MAX_HEAD_BYTES, LimitedServer, make_http_server, read_head
+from http_server import MAX_HEAD_BYTES, Exchange, LimitedServer, make_http_server, read_head
 from server import Application
 from tests.client import PASSWORD
 from tests.handlers.parts import with_settings
@@ -39,10 +41,10 @@ async def listening(app: Application) -> AsyncIterator[tuple[LimitedServer, int]
     """The server as it is in production, on a port of its own."""
     await app.start()
     server = make_http_server(app)
-    (socket,) = bind_sockets(0, "127.0.0.1")
-    server.add_sockets([socket])
+    (listener,) = bind_sockets(0, "127.0.0.1")
+    server.add_sockets([listener])
     try:
-        yield server, socket.getsockname()[1]
+        yield server, listener.getsockname()[1]
     finally:
         server.stop()
         await server.close_all_connections()
@@ -270,15 +272,15 @@ async def test_a_head_that_does_not_end_is_cut_off_and_an_idle_connection_is_not
         kept[1].write(TEXT + b"\r\n")
         assert (await kept[0].read(12)) == b"HTTP/1.1 200"
         for _ in range(100):
-            server.close_slow_heads(now_s)
+            server.close_those_that_wait(now_s)
             if server._unfinished:
                 break
             await asyncio.sleep(0.01)
         assert len(server._unfinished) == 1
         slow[1].write(b"A: b\r\n")  # dripping does not help
-        server.close_slow_heads(now_s + http_server.HEAD_TIMEOUT_S - 3)
+        server.close_those_that_wait(now_s + http_server.HEAD_TIMEOUT_S - 3)
         assert len(server._connections) == 3
-        server.close_slow_heads(now_s + http_server.HEAD_TIMEOUT_S)
+        server.close_those_that_wait(now_s + http_server.HEAD_TIMEOUT_S)
         assert await asyncio.wait_for(read_all(slow[0]), PATIENCE_S) == b""
         assert len(server._connections) == 2
         idle[1].write(TEXT + b"\r\n")
@@ -287,13 +289,60 @@ async def test_a_head_that_does_not_end_is_cut_off_and_an_idle_connection_is_not
             writer.close()
 
 
+@pytest.mark.gen_test
+async def test_a_connection_without_a_request_is_closed_after_its_time_and_one_that_waits_for_us_is_not(
+    app: Application,
+) -> None:
+    """By a clock that this test moves."""
+    async with listening(app) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(TEXT + b"\r\n")
+        assert (await reader.read(12)) == b"HTTP/1.1 200"
+        _, silent = await asyncio.open_connection("127.0.0.1", port)
+        while len(server._connections) < 2 or any(c.stream._read_regex is None for c in server._connections):
+            await asyncio.sleep(0.001)
+        (served,) = [c for c in server._connections if c.stream.socket.getpeername()[1] == port_of(writer)]
+        now_s = max(server._waiting_since.values())
+        server.close_those_that_wait(now_s + server.idle_timeout_s - 1)
+        assert len(server._connections) == 2
+        served.stream._read_regex, waiting = None, served.stream._read_regex  # as while its page is made
+        server.close_those_that_wait(now_s + server.idle_timeout_s)
+        served.stream._read_regex = waiting
+        while len(server._connections) == 2:
+            await asyncio.sleep(0.001)
+        assert server._connections == {served}
+        assert set(server._waiting_since) == {served}
+        server.close_those_that_wait(now_s + server.idle_timeout_s)
+        await asyncio.wait_for(read_all(reader), PATIENCE_S)
+        for one in (writer, silent):
+            one.close()
+
+
+def port_of(writer: asyncio.StreamWriter) -> int:
+    port: int = writer.get_extra_info("sockname")[1]
+    return port
+
+
+@pytest.mark.gen_test
+async def test_an_answer_is_never_held_back_to_be_sent_with_more(app: Application) -> None:
+    """For the whole connection, so that requests need not switch it."""
+    async with listening(app) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(TEXT + b"\r\n")
+            assert (await reader.read(65536)).startswith(b"HTTP/1.1 200")
+            (connection,) = server._connections
+            assert connection.stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+
+
 def test_the_time_outs_are_within_their_bounds(app: Application) -> None:
     server = make_http_server(app)
     assert server.head_timeout_s <= 20
     assert server.conn_params.body_timeout is not None
     assert server.conn_params.body_timeout <= 30
-    assert server.conn_params.header_timeout is not None
-    assert 60 < server.conn_params.header_timeout <= 75
+    assert 60 < server.idle_timeout_s <= 75
+    assert server.conn_params.header_timeout is None  # the two above are in its place
     assert not server.conn_params.decompress
 
 
@@ -344,3 +393,70 @@ def test_a_header_that_tornado_reads_is_read(name: bytes, value: bytes) -> None:
             read_head(Mock(), head)
     else:
         assert list(read_head(Mock(), head)[1].get_all()) == list(expected[1].get_all())
+
+
+def written(
+    kind: type[HTTP1Connection],
+    request: tuple[str, str, str],
+    closes: bool,
+    status: int,
+    headers: list[tuple[str, str]],
+    body: bytes,
+) -> tuple[object, ...]:
+    """What a connection of this kind makes of an answer: bytes, or an error; and what it then expects."""
+    stream = Mock(closed=lambda: False, write=Mock(side_effect=lambda _: asyncio.Future()))
+    connection = kind(stream, is_client=False)
+    method, version, kept = request
+    connection._request_start_line = RequestStartLine(method, "/", version)
+    connection._request_headers = HTTPHeaders({"Connection": kept} if kept else {})
+    connection._disconnect_on_finish = closes
+    fields = HTTPHeaders()
+    for name, value in headers:
+        if name == "Content-Length":
+            fields[name] = value
+        else:
+            fields._as_list.setdefault(name, []).append(value)  # `add` would look at it
+    try:
+        connection.write_headers(ResponseStartLine("HTTP/1.1", status, "Reason"), fields, body or None)
+    except (ValueError, HTTPOutputError):
+        return "refused", stream.write.call_args_list
+    return stream.write.call_args_list, connection._chunking_output, connection._expected_content_remaining
+
+
+@given(
+    st.tuples(
+        st.sampled_from(["GET", "HEAD", "POST"]),
+        st.sampled_from(["HTTP/1.0", "HTTP/1.1"]),
+        st.sampled_from(["", "keep-alive", "Keep-Alive", "close"]),
+    ),
+    st.booleans(),
+    st.sampled_from([101, 200, 204, 206, 303, 304, 404, 500]),
+    st.lists(
+        st.just(("Content-Length", "5"))
+        | st.tuples(
+            st.sampled_from(["Vary", "Set-Cookie", "X-Y", "Connection"]),
+            st.text(st.characters(max_codepoint=0x17F), max_size=5),
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([b"", b"hello", b"longer than said"]),
+)
+@example(("GET", "HTTP/1.1", ""), False, 200, [("X-Y", "a\r\nSet-Cookie: b")], b"")
+@example(("GET", "HTTP/1.1", ""), False, 200, [("X-Y", "a\nb\rc")], b"")
+def test_the_head_of_an_answer_is_written_as_tornado_writes_it(
+    request: tuple[str, str, str], closes: bool, status: int, headers: list[tuple[str, str]], body: bytes
+) -> None:
+    async def compare() -> None:
+        answer = (request, closes, status, headers, body)
+        assert written(Exchange, *answer) == written(HTTP1Connection, *answer)
+
+    asyncio.run(compare())
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_written_to_a_client_that_has_gone() -> None:
+    connection = Exchange(Mock(closed=lambda: True), is_client=False)
+    connection._request_start_line = RequestStartLine("GET", "/", "HTTP/1.1")
+    connection._request_headers = HTTPHeaders()
+    with pytest.raises(StreamClosedError):
+        await connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), HTTPHeaders(), b"hello")
