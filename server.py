@@ -18,9 +18,17 @@ import os
 import secrets
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
+
+MISSING = [name for name in ("tornado", "jwt", "cryptography") if find_spec(name) is None]
+if __name__ == "__main__" and MISSING:
+    sys.exit(
+        f"Stormcellar does not start: {MISSING[0]} is not installed for this Python. In the clone type "
+        "`make run`, or `.venv/bin/python server.py`; elsewhere install requirements.txt."
+    )
 
 import tornado.autoreload
 from tornado.httputil import HTTPServerRequest
@@ -322,14 +330,16 @@ class Application(TornadoApplication):
                     self._tasks.append(asyncio.ensure_future(self.metrics.watch_loop()))
                 self.started = True
 
+    @property
+    def keepers(self) -> Sequence[Users | Limits | AuditLog | Extra]:
+        """All who keep something in the database, but for the engine, which looks after itself."""
+        return (self.accounts, self.limits, self.audit, *self.extras)
+
     async def _keep_house(self) -> None:
-        """Have all who keep something in the database delete what is over, now and then. The engine does so
-        by itself, more often."""
-        parts: Sequence[Users | Limits | AuditLog | Extra]
-        parts = (self.accounts, self.limits, self.audit, *self.extras)
+        """Have them delete what is over, now and then."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            for part in parts:
+            for part in self.keepers:
                 try:
                     await part.maintain()
                 except Exception as error:  # whatever it is: without this task nothing would be deleted again

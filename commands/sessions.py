@@ -105,7 +105,7 @@ async def rotate_keys(call: Call) -> None:
 
 
 async def purge(call: Call) -> None:
-    """In small batches, so that the writes of running servers go between them."""
+    """Sessions in small batches, so that the writes of running servers go between them."""
     async with call.site() as application:
         store, now = SessionStore(application.database), application.sessions.clock.now()
         progress = Progress(await count_expired(application, now), "expired rows")
@@ -113,8 +113,8 @@ async def purge(call: Call) -> None:
             progress.advance(gone)
         progress.finish()
         await application.sessions.maintain()
-        await application.accounts.maintain()
-        await application.audit.maintain()
+        for keeper in application.keepers:
+            await keeper.maintain()
     if call.arguments.json:
         print_json({"deleted": progress.done})
     else:
@@ -177,8 +177,9 @@ COMMANDS = (
     Command(
         "purge",
         purge,
-        "Delete what has expired: sessions, feed entries, one-time tokens, signing keys. Servers do this by "
-        "themselves every now and then; after a long time without one it may be much.",
+        "Delete what has expired: sessions, feed entries, one-time tokens, signing keys, counts of rate "
+        "limits, old entries of the audit log. Servers do this by themselves every now and then; after a "
+        "long time without one it may be much.",
         "purge",
         (JSON,),
     ),

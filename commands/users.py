@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands for users: create, list, lock, give roles, delete."""
+"""Commands for users: create, list, lock, give roles, let in without a second factor, delete."""
 
 from __future__ import annotations
 
@@ -133,6 +133,17 @@ async def remove_role(call: Call) -> None:
         _report(call, user, True, "role_removed", f"has the role {role} no more")
 
 
+async def remove_second_factor(call: Call) -> None:
+    """Sessions that still lack it go on by themselves: they ask the store."""
+    async with call.site() as application:
+        user = await find_user(application, call.arguments.user)
+        removed = [await extra.remove_second_factor(user.user_id) for extra in application.extras]
+        if not any(removed):
+            raise CommandError(f"{user.email} has no second factor")
+        application.journal.record("factor removed", user_id=user.user_id, detail=REASON)
+        _report(call, user, True, "second_factor_removed", "gets in without a second factor")
+
+
 async def delete_user(call: Call) -> None:
     """The sessions first: should the rest fail, the user is still found, and it can be tried again. They end
     once more after it, for whoever signed in meanwhile."""
@@ -219,6 +230,14 @@ COMMANDS = (
         "Take a role from a user. With the setting `roles_in_token` no live session has it any more.",
         "remove-role ann@example.com admin",
         (USER, ROLE, JSON),
+    ),
+    Command(
+        "remove-second-factor",
+        remove_second_factor,
+        "Let a user in who has lost the authenticator app and all recovery codes. It is off then, and the "
+        "user may set up another. Be certain who is asking: from then on the password opens the account.",
+        "remove-second-factor ann@example.com",
+        (USER, JSON),
     ),
     Command(
         "delete-user",

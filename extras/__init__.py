@@ -73,6 +73,11 @@ class Extra:
         """A mailed link for a new password was used, of an account whose address was not confirmed: until
         now it may have been somebody else's who keeps a way in. May be called more than once."""
 
+    async def remove_second_factor(self, user_id: str) -> bool:
+        """Let a user who has lost the second factor that this extra asks for in without it; False: there is
+        none."""
+        return False
+
     def answer_invalid_claims(self, handler: BaseHandler, error: InvalidClaimsError) -> bool:
         """Lead a visitor to where the missing claim can be got; False: that is none of this extra's."""
         return False

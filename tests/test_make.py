@@ -97,6 +97,16 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(folder, programs)
 
 
+@pytest.mark.parametrize("program", ["server.py", "manage.py"])
+def test_a_python_without_the_packages_gets_a_sentence_and_no_traceback(program: str) -> None:
+    bare = [sys.executable, "-S", "-E", ROOT / program]  # -S: without site-packages
+    done = subprocess.run(bare, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert " is not installed for this Python" in done.stderr
+    assert "make run" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_make_alone_lists_every_target(machine: Machine) -> None:
     result = machine.run("make")
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)

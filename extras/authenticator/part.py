@@ -135,6 +135,11 @@ class Authenticator(Extra):
         await self.apps.check(session.user_id, code, self.app.sessions.clock.now())
         await self.apps.remove(session.user_id)
 
+    async def remove_second_factor(self, user_id: str) -> bool:
+        was_on = await self.apps.is_on(user_id)
+        await self.apps.remove(user_id)
+        return was_on
+
     async def _note(self, session: Session, factor: str) -> None:
         given = {**self.given(session), factor: int(self.app.sessions.clock.now())}
         await session.set_claim_value(self.claim, {"c": given, "v": True})

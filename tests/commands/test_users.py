@@ -26,6 +26,12 @@ def test_a_created_user_is_listed_with_roles_and_state(manage: Manage) -> None:
     }
 
 
+def test_who_has_no_second_factor_can_lose_none(manage: Manage, ann: str) -> None:
+    done = manage("remove-second-factor", "ann@example.com")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "remove-second-factor: ann@example.com has no second factor.\n"
+
+
 @pytest.mark.parametrize(
     ("email", "password", "complaint"),
     [

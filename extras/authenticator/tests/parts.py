@@ -13,6 +13,11 @@ from tornado.httpclient import HTTPResponse
 from tests.client import Client
 
 
+def totp(secret: bytes, now_s: float) -> str:
+    """The code of that secret at that time (RFC 6238)."""
+    return TOTP(secret, 6, SHA1(), 30).generate(int(now_s)).decode()
+
+
 class Phone:
     """An authenticator app that was told the key on the page."""
 
@@ -23,7 +28,7 @@ class Phone:
         self.secret = base64.b32decode(found[1].replace(" ", ""))
 
     def code(self, now_s: float) -> str:
-        return TOTP(self.secret, 6, SHA1(), 30).generate(int(now_s)).decode()
+        return totp(self.secret, now_s)
 
     def wrong_code(self, now_s: float) -> str:
         """Six digits that are right neither now nor a step aside."""

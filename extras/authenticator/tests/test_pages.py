@@ -464,6 +464,21 @@ async def test_nothing_is_kept_of_users_who_are_gone(client: Client, app: Applic
 
 
 @pytest.mark.gen_test
+async def test_whoever_lost_it_gets_in_once_an_administrator_has_removed_it(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    await sign_up_with_app(client)
+    other = new_client()
+    await other.sign_in()
+    assert (await other.get("/dashboard")).code == 303
+    found = [await extra.remove_second_factor(client.user_id) for extra in app.extras]
+    assert found.count(True) == 1
+    assert (await other.get("/dashboard")).code == 200
+    assert (await client.get("/dashboard")).code == 200
+    await switch_on(client)  # another one
+
+
+@pytest.mark.gen_test
 async def test_the_audit_log_has_what_became_of_the_second_factor(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
