@@ -5,6 +5,7 @@
  * A behaviour for one element is named there: <time data-behaviour="local-time">.
  */
 
+import { keepFragment } from "./behaviours/keep-fragment.js";
 import { keepSession } from "./behaviours/keep-session.js";
 import { localTime } from "./behaviours/local-time.js";
 import { revealPassword } from "./behaviours/reveal-password.js";
@@ -14,6 +15,7 @@ import { sessionLine } from "./behaviours/session-line.js";
 import { signOutByScript } from "./behaviours/sign-out.js";
 
 const behaviours = {
+  "keep-fragment": keepFragment,
   "local-time": localTime,
   "reveal-password": revealPassword,
   "session-line": sessionLine,

@@ -133,6 +133,28 @@ def test_the_refresh_page_leads_to_the_wanted_page_with_its_query_and_fragment(
     assert visitor.refreshes == 1
 
 
+def test_signing_up_and_in_lead_to_the_wanted_part_of_the_page(
+    server: ServerProcess, visit: Visit, complaints: Complaints
+) -> None:
+    """A server never sees a fragment, and a form drops it: the page takes it along."""
+    complaints.allow("status of 422")
+    wanted = f"{WANTED}#session-handle"
+    visitor = visit(server.url)
+    visitor.goto(wanted)
+    visitor.arrive_at_sign_in(wanted=WANTED)
+    visitor.page.get_by_role("main").get_by_role("link", name="Sign up").click()
+    visitor._fill_in("ada@example.org")
+    visitor.page.get_by_role("button", name="Sign up").click()
+    visitor.arrive(wanted)
+    visitor.sign_out()
+    visitor.goto(wanted)
+    visitor.arrive_at_sign_in(wanted=WANTED)
+    visitor.page.get_by_label("E-mail").fill("ada@example.org")
+    visitor.page.get_by_label("Password", exact=True).fill("not the password 9")
+    visitor.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+    visitor.sign_in(wanted=wanted)
+
+
 def test_the_detour_leads_to_the_wanted_page_with_its_query_and_fragment(
     start_server: StartServer, visit: Visit
 ) -> None:

@@ -46,7 +46,7 @@ async function signIn(how) {
   });
   const back = encodeURIComponent(place.dataset.redirectBack);
   const answer = await ask(`/passkeys/sign-in?redirectBack=${back}`, { credential: credential.toJSON() });
-  location.assign(answer.redirectTo);
+  location.assign(answer.redirectTo + location.hash); // the part of the page that was wanted
 }
 
 /** Has the browser offer passkeys where it offers to fill in the e-mail address. */
