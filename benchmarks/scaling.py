@@ -13,7 +13,8 @@ busiest. If it had its core for itself, it would be busy all the time, and the o
 
 So the second counts what sharing costs: caches, the kernel's locks, the database, and connections that are
 not spread evenly. How much is due to that alone shows the same with the mean of both workers' CPU seconds.
-Rounds of one and of two take turns; the ratio is paired round by round.
+How much the machine itself loses with both cores busy shows in two servers of one process each, which have
+nothing in common. Rounds take turns; the ratio is paired round by round.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,72 +54,97 @@ class Scaling:
     even: list[float] = field(default_factory=list)
 
 
-def measure(site: Site, cookie: str, seconds: float) -> tuple[float, float, float]:
-    """Figures of one round, as Scaling has them."""
-    workers = site.processes[1:] or site.processes
+def measure(sites: Sequence[tuple[Site, str]], seconds: float) -> tuple[float, float, float]:
+    """Figures of one round, as Scaling has them: of servers that are asked at once, each with its cookie."""
+    workers = [pid for site, _ in sites for pid in workers_of(site)]
     before = [cpu_s(pid) for pid in workers]
     began = time.perf_counter()
-    count = len(load(site.port, request_for(PATH, site.port, cookie), seconds, CONNECTIONS))
+    with ThreadPoolExecutor(len(sites)) as pool:
+        asked = [
+            pool.submit(
+                load, site.port, request_for(PATH, site.port, cookie), seconds, CONNECTIONS // len(sites)
+            )
+            for site, cookie in sites
+        ]
+    count = sum(len(one.result()) for one in asked)
     took = time.perf_counter() - began
     taken = [cpu_s(pid) - was for pid, was in zip(workers, before, strict=True)]
     return count / took, count / max(taken), count / statistics.mean(taken)
 
 
-def place(site: Site, cores: list[int]) -> None:
+def workers_of(site: Site) -> list[int]:
+    return site.processes[1:] or site.processes  # without the supervisor
+
+
+def place(workers: Sequence[int], cores: Sequence[int]) -> None:
     """Workers on cores of their own."""
-    for number, pid in enumerate(site.processes[1:] or site.processes):
+    for number, pid in enumerate(workers):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(thread.name), {cores[number % len(cores)]})
 
 
-def run(rounds: int, seconds: float) -> dict[int, Scaling]:
-    """The figures of one process and of two."""
+ONE, TWO, APART = "one process", "two processes", "two servers apart"
+
+
+def run(rounds: int, seconds: float) -> dict[str, Scaling]:
+    """The figures of one process, of two, and of two servers that share nothing."""
     cores = sorted(os.sched_getaffinity(0))
-    found = {1: Scaling(), 2: Scaling()}
-    with tempfile.TemporaryDirectory() as folder:
-        with Site(Path(folder), "--no-rate-limits") as site:
-            cookie = site.sign_up()
-        with Site(Path(folder)) as one, Site(Path(folder), "--processes=2") as two:
-            sites = {1: one, 2: two}
-            for site in sites.values():
-                place(site, cores[:2])
-                measure(site, cookie, min(1.0, seconds))  # warm up
+    found = {ONE: Scaling(), TWO: Scaling(), APART: Scaling()}
+    with tempfile.TemporaryDirectory() as here, tempfile.TemporaryDirectory() as elsewhere:
+        with Site(Path(here), "--no-rate-limits") as site, Site(Path(elsewhere), "--no-rate-limits") as other:
+            cookie, others_cookie = site.sign_up(), other.sign_up()
+        with (
+            Site(Path(here)) as one,
+            Site(Path(here), "--processes=2") as two,
+            Site(Path(elsewhere)) as another,
+        ):
+            asked = {
+                ONE: [(one, cookie)],
+                TWO: [(two, cookie)],
+                APART: [(one, cookie), (another, others_cookie)],
+            }
+            for sites in asked.values():
+                place([pid for site, _ in sites for pid in workers_of(site)], cores[:2])
+                measure(sites, min(1.0, seconds))  # warm up
             if len(cores) >= 4:
                 os.sched_setaffinity(0, cores[2:])
             try:
                 for _ in range(rounds):
-                    for number, site in sites.items():
-                        figures = measure(site, cookie, seconds)
-                        for kept, figure in zip(vars(found[number]).values(), figures, strict=True):
+                    for name, sites in asked.items():
+                        for kept, figure in zip(
+                            vars(found[name]).values(), measure(sites, seconds), strict=True
+                        ):
                             kept.append(figure)
             finally:
                 os.sched_setaffinity(0, cores)
     return found
 
 
-def table(found: dict[int, Scaling]) -> str:
-    one, two = found[1], found[2]
-    rows = {
-        "requests/s": (one.per_second, two.per_second),
-        "requests/s if the busiest worker had a core for itself": (one.capacity, two.capacity),
-        "the same if connections were spread evenly": (one.even, two.even),
-    }
+ROWS = {
+    "requests/s": "per_second",
+    "requests/s if the busiest worker had a core for itself": "capacity",
+    "the same if connections were spread evenly": "even",
+}
+
+
+def table(found: dict[str, Scaling]) -> str:
     lines = [
         f"| dashboard, {CONNECTIONS} connections "
-        f"| one process | two processes | ratio (min to max), target {TARGET} |",
-        "| --- | ---: | ---: | ---: |",
+        f"| {ONE} | {TWO} | ratio (min to max), target {TARGET} | {APART}, which share nothing | ratio |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for what, (first, second) in rows.items():
-        ratio = pairs(first, second)
+    for what, figure in ROWS.items():
+        one, two, apart = (getattr(found[name], figure) for name in (ONE, TWO, APART))
         lines.append(
-            f"| {what} | {statistics.median(first):.0f} | {statistics.median(second):.0f} "
-            f"| {statistics.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f}) |"
+            f"| {what} | {statistics.median(one):.0f} | {statistics.median(two):.0f} | {ratio(one, two)} "
+            f"| {statistics.median(apart):.0f} | {ratio(one, apart)} |"
         )
     return "\n".join(lines)
 
 
-def pairs(one: list[float], two: list[float]) -> list[float]:
-    return [second / first for first, second in zip(one, two, strict=True)]
+def ratio(one: Sequence[float], two: Sequence[float]) -> str:
+    pairs = [second / first for first, second in zip(one, two, strict=True)]
+    return f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
 
 
 def report(rounds: int = 7, seconds: float = 3.0) -> str:

@@ -234,10 +234,11 @@ def test_start_and_memory_make_a_table() -> None:
 def test_two_processes_are_compared_by_the_busier_one() -> None:
     one = Scaling([1000.0, 1000.0], [2000.0, 1000.0], [2000.0, 1000.0])
     two = Scaling([1500.0, 1500.0], [3000.0, 1900.0], [4000.0, 2000.0])
-    text = scaling.table({1: one, 2: two})
-    assert "| requests/s | 1000 | 1500 | 1.50 (1.50 to 1.50) |" in text
-    assert "had a core for itself | 1500 | 2450 | 1.70 (1.50 to 1.90) |" in text
-    assert "spread evenly | 1500 | 3000 | 2.00 (2.00 to 2.00) |" in text
+    apart = Scaling([1600.0, 1600.0], [3000.0, 2000.0], [4000.0, 2000.0])
+    text = scaling.table({scaling.ONE: one, scaling.TWO: two, scaling.APART: apart})
+    assert "| requests/s | 1000 | 1500 | 1.50 (1.50 to 1.50) | 1600 | 1.60 (1.60 to 1.60) |" in text
+    assert "had a core for itself | 1500 | 2450 | 1.70 (1.50 to 1.90) | 2500 | 1.75 (1.50 to 2.00) |" in text
+    assert "spread evenly | 1500 | 3000 | 2.00 (2.00 to 2.00) | 3000 |" in text
 
 
 @pytest.mark.faults
