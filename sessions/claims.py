@@ -283,32 +283,16 @@ class PermissionClaim(PrimitiveArrayClaim[str]):
         super().__init__("st-perm", fetch_value)
 
 
-@dataclass(frozen=True)
-class ClaimError:
-    """A validator that refused, by its id, and why."""
-
-    id: str
-    reason: Any = None
-
-    def as_json(self) -> dict[str, Any]:
-        """One item of `claimValidationErrors` in the answer."""
-        return {"id": self.id} if self.reason is None else {"id": self.id, "reason": self.reason}
-
-
-@dataclass(frozen=True)
-class ClaimsOutcome:
-    """`payload_update` must be merged and stored, errors or not; without errors the session may pass."""
-
-    payload_update: dict[str, Any]
-    errors: list[ClaimError]
-
-
 async def validate_claims(
     validators: Iterable[ClaimValidator], payload: Payload, *, user_id: str, tenant_id: str, now_ms: int
-) -> ClaimsOutcome:
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Fetch again what the validators ask for, each claim at most once, then let every one of them judge.
 
     `payload` itself is not changed. Errors of a claim's `fetch_value` or of a validator pass through.
+
+    Returns:
+        An update of the payload, which must be merged and stored whatever they found, and `{"id"}` or
+        `{"id", "reason"}` of every validator that refused; if none did, the session may pass.
 
     Raises:
         ValueError: a claim's update contains a protected name.
@@ -323,12 +307,12 @@ async def validate_claims(
             working = merge_payload(working, built)
             update |= built
     errors = [
-        ClaimError(validator.id, result.reason)
+        {"id": validator.id} if result.reason is None else {"id": validator.id, "reason": result.reason}
         for validator in validators
         if not (result := validator.validate(working, now_ms)).valid
     ]
     changes = {name: value for name, value in update.items() if _json(value) != _json(payload.get(name))}
-    return ClaimsOutcome(changes, errors)
+    return changes, errors
 
 
 def _json(value: Any) -> str:

@@ -37,7 +37,6 @@ from sessions import access_token as jwt
 from sessions.access_token import AccessToken
 from sessions.claims import (
     ENGINE_CLAIMS,
-    ClaimsOutcome,
     ClaimValidator,
     SessionClaim,
     merge_payload,
@@ -774,33 +773,33 @@ class Sessions:
         validators: Sequence[ClaimValidator] = self.global_claim_validators
         if override_global_claim_validators is not None:
             validators = override_global_claim_validators(validators, information)
-        outcome = await validate_claims(
+        payload_update, errors = await validate_claims(
             validators,
             information.custom_claims_in_access_token_payload,
             user_id=information.user_id,
             tenant_id=information.tenant_id,
             now_ms=self.now_ms(),
         )
-        if outcome.payload_update:
-            await self.merge_into_access_token_payload(session_handle, outcome.payload_update)
-        return [error.as_json() for error in outcome.errors]
+        if payload_update:
+            await self.merge_into_access_token_payload(session_handle, payload_update)
+        return errors
 
     async def assert_claims(self, session: Session, validators: Iterable[ClaimValidator]) -> None:
         """See Session.assert_claims."""
         validators, now_ms, payload = tuple(validators), self.now_ms(), session.token.payload
         if all(validator.is_content(payload, now_ms) for validator in validators):
             return  # as at nearly every request
-        outcome: ClaimsOutcome = await validate_claims(
+        payload_update, errors = await validate_claims(
             validators,
             payload,  # not a copy of it: validators read, and run at each request
             user_id=session.user_id,
             tenant_id=session.tenant_id,
             now_ms=now_ms,
         )
-        if outcome.payload_update:
-            await self.change_payload_of(session, outcome.payload_update)
-        if outcome.errors:
-            raise InvalidClaimsError([error.as_json() for error in outcome.errors])
+        if payload_update:
+            await self.change_payload_of(session, payload_update)
+        if errors:
+            raise InvalidClaimsError(errors)
 
     async def change_payload_of(self, session: Session, update: Mapping[str, Any]) -> None:
         """See Session.merge_into_access_token_payload."""

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sessions.events import session_hash
@@ -73,9 +72,9 @@ class InvalidClaimsError(SessionError):
     status_hint = 403
     message = "invalid claim"
 
-    def __init__(self, payload: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, payload: list[dict[str, Any]]) -> None:
         super().__init__("refused by " + ", ".join(str(error["id"]) for error in payload))
-        self.payload = list(payload)
+        self.payload = payload
 
 
 class StoreUnavailableError(SessionError):

@@ -157,15 +157,15 @@ class RemoteSessions:
 
     async def assert_claims(self, session: Session, validators: Iterable[ClaimValidator]) -> None:
         """See Session.assert_claims; stale claims are not fetched again."""
-        outcome = await validate_claims(
+        _, errors = await validate_claims(
             [replace(validator, claim=None) for validator in validators],
             session.access_token_payload,
             user_id=session.user_id,
             tenant_id=session.tenant_id,
             now_ms=self.now_ms(),
         )
-        if outcome.errors:
-            raise InvalidClaimsError([error.as_json() for error in outcome.errors])
+        if errors:
+            raise InvalidClaimsError(errors)
 
     async def renewed_until(self, session_handle: str) -> float | None:
         """Whether the session was renewed is not known here: connections end with their access token."""
