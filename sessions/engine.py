@@ -29,6 +29,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -497,21 +498,14 @@ class Sessions:
         jitter = random.uniform(0, self.config.access_token_jitter)  # noqa: S311 - not a secret
         lifetime_s = max(1.0, self.config.access_token_lifetime_s * (1 - jitter))
         anti_csrf_token = self._refresh_tokens.anti_csrf_token(refresh_token) if anti_csrf else None
-        text, token = self._mint(
+        token, tokens = self._mint(
             row,
             generation=row.generation,
             refresh_token_hash1=token_hash(refresh_token),
             anti_csrf_token=anti_csrf_token,
             expires_at=int(min(now + lifetime_s, row.expires_at)),
         )
-        tokens = Tokens(
-            access_token=text,
-            access_token_expires_at=token.expires_at,
-            front_token=front_token(token.payload),
-            refresh_token=refresh_token,
-            refresh_token_expires_at=row.expires_at,
-            anti_csrf_token=anti_csrf_token,
-        )
+        tokens = replace(tokens, refresh_token=refresh_token, anti_csrf_token=anti_csrf_token)
         return Session(self, token, tokens)
 
     def _mint(
@@ -522,7 +516,8 @@ class Sessions:
         refresh_token_hash1: str,
         anti_csrf_token: str | None,
         expires_at: int,
-    ) -> tuple[str, AccessToken]:
+    ) -> tuple[AccessToken, Tokens]:
+        """A new access token, and what the client must be given of it."""
         key = self.keys.signing_key()
         text, payload = jwt.mint(
             key,
@@ -538,7 +533,12 @@ class Sessions:
             issued_at=int(self.clock.now()),
             expires_at=expires_at,
         )
-        return text, AccessToken.from_payload(payload, key.kid)
+        return AccessToken.from_payload(payload, key.kid), Tokens(
+            access_token=text,
+            access_token_expires_at=expires_at,
+            front_token=front_token(payload),
+            refresh_token_expires_at=row.expires_at,
+        )
 
     # -- revoke -------------------------------------------------------------------------------------
 
@@ -624,9 +624,13 @@ class Sessions:
         row = await self._living_row(session.handle)
         if row is None:
             raise self.session_is_gone(session.handle)
-        own = {name: value for name, value in session.access_token_payload.items() if name in ENGINE_CLAIMS}
+        self._show(session, row)
+
+    def _show(self, session: Session, row: SessionRow) -> None:
+        """Have the object say what the store does, though its client holds no token that does."""
+        own = {name: value for name, value in session.token.payload.items() if name in ENGINE_CLAIMS}
         payload = {**own, **row.payload, "sc-ver": row.payload_version}
-        session.replace_token(AccessToken.from_payload(payload, session.token.kid), session.new_tokens)
+        session.replace_token(AccessToken.from_payload(payload, session.token.kid))
 
     async def publish(self, topic: str, message: str) -> None:
         """Hand a text to the feed's listeners in every process. It is not kept for those who come later."""
@@ -808,27 +812,21 @@ class Sessions:
             raise self.session_is_gone(session.handle)
         old = session.token
         if old.expires_at <= self.clock.now():  # the next refresh delivers it
-            engines_own = {name: old.payload[name] for name in old.payload if name in ENGINE_CLAIMS}
-            payload = {**engines_own, **row.payload}
-            session.replace_token(AccessToken.from_payload(payload, old.kid), session.new_tokens)
+            self._show(session, row)
             return
-        text, token = self._mint(
+        token, tokens = self._mint(
             row,
             generation=old.generation,
             refresh_token_hash1=old.refresh_token_hash1,
             anti_csrf_token=old.anti_csrf_token,
             expires_at=old.expires_at,
         )
-        earlier = session.new_tokens
-        tokens = Tokens(
-            access_token=text,
-            access_token_expires_at=token.expires_at,
-            front_token=front_token(token.payload),
-            refresh_token=earlier.refresh_token if earlier else None,
-            refresh_token_expires_at=row.expires_at,
-            anti_csrf_token=earlier.anti_csrf_token if earlier else None,
-        )
-        session.replace_token(token, tokens)
+        if earlier := session.new_tokens:
+            tokens = replace(
+                tokens, refresh_token=earlier.refresh_token, anti_csrf_token=earlier.anti_csrf_token
+            )
+        session.replace_token(token)
+        session.new_tokens = tokens
 
     async def _change_payload(self, handle: str, update: Mapping[str, Any]) -> SessionRow | None:
         update = {name: value for name, value in update.items() if name != "iss"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions.access_token import AccessToken
-from sessions.claims import ClaimValidator, SessionClaim, strip_protected
+from sessions.claims import ClaimValidator, SessionClaim
 from sessions.store.session_store import to_json
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ class Tokens:
     access_token: str = field(repr=False)
     access_token_expires_at: int
     front_token: str = field(repr=False)
-    refresh_token: str | None = field(repr=False)
     refresh_token_expires_at: float
-    anti_csrf_token: str | None = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+    anti_csrf_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class SessionInformation:
     custom_claims_in_access_token_payload: dict[str, Any]
     expiry: int
     time_created: int
-    time_refreshed: int = 0
-    created_from: str = ""
-    refreshed_from: str = ""
+    time_refreshed: int
+    created_from: str
+    refreshed_from: str
 
 
 def front_token(payload: Mapping[str, Any]) -> str:
@@ -86,15 +86,16 @@ class Session:
         repeated: whether a refresh gave the same tokens before: to another tab, in an answer that was lost,
             or to a browser that did not keep them.
         revoked: whether it was revoked through this object.
+        token: the verified token behind this object, for the engine.
     """
 
-    __slots__ = ("_engine", "_payload", "_token", "new_tokens", "repeated", "revoked")
+    __slots__ = ("_engine", "_payload", "new_tokens", "repeated", "revoked", "token")
 
     def __init__(
         self, engine: Sessions | RemoteSessions, token: AccessToken, new_tokens: Tokens | None = None
     ) -> None:
         self._engine = engine
-        self._token = token
+        self.token = token
         self._payload: dict[str, Any] | None = None
         self.new_tokens = new_tokens
         self.repeated = False
@@ -102,33 +103,33 @@ class Session:
 
     @property
     def user_id(self) -> str:
-        return self._token.user_id
+        return self.token.user_id
 
     @property
     def recipe_user_id(self) -> str:
-        return str(self._token.payload.get("rsub", self._token.user_id))
+        return str(self.token.payload.get("rsub", self.token.user_id))
 
     @property
     def handle(self) -> str:
-        return self._token.handle
+        return self.token.handle
 
     @property
     def tenant_id(self) -> str:
-        return self._token.tenant_id
+        return self.token.tenant_id
 
     @property
     def access_token_payload(self) -> dict[str, Any]:
         if self._payload is None:  # a copy: the token is remembered, and serves other requests too
-            self._payload = copy_of_json(self._token.payload)
+            self._payload = copy_of_json(self.token.payload)
         return self._payload
 
     @property
     def issued_at(self) -> int:
-        return self._token.issued_at
+        return self.token.issued_at
 
     @property
     def expires_at(self) -> int:
-        return self._token.expires_at
+        return self.token.expires_at
 
     async def revoke(self, *, reason: str = "revoked") -> None:
         """End this session, here and everywhere. Ending an ended one does no harm."""
@@ -191,18 +192,7 @@ class Session:
             raise self._engine.session_is_gone(self.handle)
         return information
 
-    def replace_token(self, token: AccessToken, new_tokens: Tokens | None) -> None:
+    def replace_token(self, token: AccessToken) -> None:
         """For the engine: what this object says from now on."""
-        self._token = token
+        self.token = token
         self._payload = None
-        self.new_tokens = new_tokens
-
-    @property
-    def token(self) -> AccessToken:
-        """For the engine: the verified token behind this object."""
-        return self._token
-
-    @property
-    def custom_claims(self) -> dict[str, Any]:
-        """The application's own part of the payload."""
-        return strip_protected(self.access_token_payload)

@@ -32,7 +32,7 @@ from sessions import (
 )
 from sessions import access_token as access_token_module
 from sessions import engine as engine_module
-from sessions.claims import PROTECTED_CLAIMS
+from sessions.claims import PROTECTED_CLAIMS, strip_protected
 from sessions.engine import MAX_CLAIMS_BYTES
 from tests.sessions.helpers import (
     DAY,
@@ -143,7 +143,7 @@ def test_a_good_token_gives_its_session_and_nothing_to_send(tmp_path: Path) -> N
         assert session.handle == created.handle
         assert (session.issued_at, session.expires_at) == (clock.now() - 5, clock.now() + 3595)
         assert session.access_token_payload["a"] == 1
-        assert session.custom_claims == {"a": 1, "iss": ISSUER}
+        assert strip_protected(session.access_token_payload) == {"a": 1, "iss": ISSUER}
         assert session.new_tokens is None
         assert not session.revoked
 
@@ -832,7 +832,7 @@ def test_a_merge_after_the_token_expired_is_stored_only_and_comes_with_the_next_
         clock.advance(3600)
         await session.merge_into_access_token_payload({"a": 1, "gone": None, "iss": "http://other"})
         assert session.new_tokens is None
-        assert session.custom_claims == {"a": 1, "iss": ISSUER}
+        assert strip_protected(session.access_token_payload) == {"a": 1, "iss": ISSUER}
         assert session.expires_at == clock.now()
         renewed = front(await refresh(engine, await tokens_of(created)))["up"]
         assert renewed["a"] == 1
@@ -846,11 +846,12 @@ def test_null_removes_a_name_at_the_root_and_nowhere_else(tmp_path: Path) -> Non
     async def story(engine: Sessions, clock: FakeClock) -> None:
         session, _ = await new_session(engine, access_token_payload={"a": 1, "b": {"c": 1, "d": 2}})
         await session.merge_into_access_token_payload({"a": None, "b": {"c": None}, "x": None})
-        assert session.custom_claims == {"b": {"c": None}, "iss": ISSUER}
+        assert strip_protected(session.access_token_payload) == {"b": {"c": None}, "iss": ISSUER}
         assert "a" not in front(await tokens_of(session))["up"]
         information = await engine.get_session_information(session.handle)
         assert information
-        assert information.custom_claims_in_access_token_payload == session.custom_claims
+        custom_claims = strip_protected(session.access_token_payload)
+        assert information.custom_claims_in_access_token_payload == custom_claims
 
     run(tmp_path, story)
 
@@ -916,7 +917,7 @@ def test_claims_too_large_for_a_cookie_are_refused_before_anything_is_stored(tmp
             await session.merge_into_access_token_payload(too_large)
         with pytest.raises(ValueError, match="cookie has room"):
             await engine.merge_into_access_token_payload(session.handle, too_large)
-        assert session.custom_claims == {"iss": ISSUER}
+        assert strip_protected(session.access_token_payload) == {"iss": ISSUER}
         await session.merge_into_access_token_payload(fits)
         with pytest.raises(ValueError, match="cookie has room"):
             await session.merge_into_access_token_payload({"one": "more"})
@@ -1135,6 +1136,6 @@ def test_session_data_is_replaced_as_a_whole_and_never_sent_to_the_client(tmp_pa
         assert await session.get_session_data_from_database() == {}
         found = await engine.get_session(token)
         assert found
-        assert found.custom_claims == {"iss": ISSUER}
+        assert strip_protected(found.access_token_payload) == {"iss": ISSUER}
 
     run(tmp_path, story)

@@ -547,7 +547,7 @@ def test_a_process_that_cannot_read_the_keys_does_not_say_it_has_heard_the_news(
             engine_on(database, clock, feed_lost="refuse") as two,
         ):
             token = (await sign_in(one)).access_token
-            await use(two, Tokens(token, 0, "", None, 0, None))
+            await use(two, Tokens(token, 0, "", 0))
             load_keys = two._store.load_keys
 
             async def unreadable() -> Any:
