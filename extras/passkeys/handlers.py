@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Pages and endpoints of passkeys. To see and delete them takes no script; to make and use them does."""
+"""Pages and endpoints of passkeys. To see, rename and delete them takes no script; to make and use them
+does."""
 
 from __future__ import annotations
 
@@ -81,6 +82,24 @@ class PasskeysHandler(PasskeyPart, ProtectedHandler):
     async def show(self, errors: dict[str, str]) -> None:
         passkeys = await self.part.store.list(self.session.user_id)
         self.render(TEMPLATES + "list.html", passkeys=passkeys, errors=errors)
+
+
+class NameHandler(PasskeysHandler):
+    """GET /account/passkeys/name?credential_id=...: a form to rename one, which is sent to the same path."""
+
+    async def get(self) -> None:
+        credential_id = self.get_query_argument("credential_id", "")
+        passkeys = await self.part.store.list(self.session.user_id)
+        passkey = next((one for one in passkeys if one.credential_id == credential_id), None)
+        if passkey is None:
+            self.see_other("/account/passkeys")
+        else:
+            self.render(TEMPLATES + "name.html", passkey=passkey)
+
+    async def post(self) -> None:
+        credential_id, name = self.get_body_argument("credential_id", ""), self.get_body_argument("name", "")
+        await self.part.rename(self.session.user_id, credential_id, name)
+        self.see_other("/account/passkeys")
 
 
 class RemovalHandler(PasskeysHandler):

@@ -56,6 +56,7 @@ class Passkeys(Extra):
     def routes(settings: Settings) -> list[URLSpec]:
         return [
             URLSpec(r"/account/passkeys", handlers.PasskeysHandler, name="passkeys"),
+            URLSpec(r"/account/passkeys/name", handlers.NameHandler),
             URLSpec(r"/account/passkeys/removal", handlers.RemovalHandler),
             URLSpec(r"/passkeys/registration/options", handlers.RegistrationOptionsHandler),
             URLSpec(r"/passkeys/registration", handlers.RegistrationHandler),
@@ -136,6 +137,10 @@ class Passkeys(Extra):
         )
         await self.store.add(passkey)
         log.info("user %s has added a passkey", user_id)
+
+    async def rename(self, user_id: str, credential_id: str, name: str) -> None:
+        """Give a passkey of this user another name, if there is one."""
+        await self.store.rename(user_id, credential_id, _name(name))
 
     # -- sign in ------------------------------------------------------------------------------------
 

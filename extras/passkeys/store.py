@@ -150,6 +150,14 @@ class PasskeyStore:
 
         return await self._database.write(work)
 
+    async def rename(self, user_id: str, credential_id: str, name: str) -> None:
+        """Give a passkey of this user another name, if there is one."""
+        if not is_storable(credential_id):
+            return
+        sql = "UPDATE passkeys SET name = :name WHERE user_id = :user_id AND credential_id = :credential_id"
+        whose = {"name": name, "user_id": user_id, "credential_id": credential_id}
+        await self._database.write(lambda connection: connection.execute(sql, whose))
+
     async def remove(self, user_id: str, credential_id: str) -> bool:
         """Delete a passkey of this user; False if there is none.
 

@@ -11,16 +11,17 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from extras.passkeys.challenges import LIFETIME_S, Challenges
-from extras.passkeys.part import Passkeys
+from extras.passkeys.part import MAX_ID_BYTES, Passkeys
 from extras.passkeys.store import MOST_PASSKEYS, Passkey, PasskeyRefusedError
 from extras.passkeys.tests.device import PRESENT, Device
 from server import Application
 from sessions.base64url import encode_base64url
-from tests.client import NAVIGATION, SDK, Client, json_of
+from tests.client import NAVIGATION, PASSWORD, SDK, Client, json_of
 from tests.handlers.mailbox import mails
 from tests.handlers.parts import with_settings
 
@@ -171,12 +172,15 @@ async def test_its_owner_hears_of_it_by_mail(client: Client, app: Application) -
 
 
 @pytest.mark.gen_test
-async def test_adding_and_deleting_ask_for_a_recent_sign_in(client: Client) -> None:
+async def test_adding_renaming_and_deleting_ask_for_a_recent_sign_in(client: Client) -> None:
     device = await sign_up_with_passkey(client)
     client.clock.advance(901)
     asked = "/confirm-password?redirectBack=/account/passkeys"
     assert (await client.get("/account/passkeys")).headers["Location"] == asked
     assert (await delete(client, device)).headers["Location"] == f"{asked}&unsent=yes"
+    assert (await rename(client, device, "x")).headers["Location"] == f"{asked}&unsent=yes"
+    form = await client.get(name_page(device))
+    assert form.headers["Location"].startswith("/confirm-password?redirectBack=/account/passkeys/name")
     for path in ("/passkeys/registration/options", "/passkeys/registration"):
         refused = await client.call(path, {})
         assert (refused.code, json_of(refused)["claimValidationErrors"][0]["id"]) == (403, "auth_time")
@@ -392,6 +396,108 @@ def test_challenges_of_others_are_not_recognised() -> None:
     assert not ours.is_good(ours.make("sign in", "", 1000), "sign in", "", 1000)
     for bent in (b"", made[:-1], made + b"x", bytes(8) + made[8:], b"\xff" + made[1:]):
         assert not ours.is_good(bent, "sign in", "browser", 1000)
+
+
+# -- rename -----------------------------------------------------------------------------------------
+
+
+def name_page(device: Device) -> str:
+    return f"/account/passkeys/name?credential_id={encode_base64url(device.credential_id)}"
+
+
+async def rename(client: Client, device: Device, name: str) -> Any:
+    fields = {"credential_id": encode_base64url(device.credential_id), "name": name}
+    return await client.post("/account/passkeys/name", fields)
+
+
+async def names(client: Client, app: Application) -> list[str]:
+    return sorted(passkey.name for passkey in await part_of(app).store.list(client.user_id))
+
+
+@pytest.mark.gen_test
+async def test_a_passkey_gets_another_name_and_signs_in_as_before(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    device = await sign_up_with_passkey(client)
+    await register(client, device_for(client), "a tablet")
+    page = (await client.get("/account/passkeys")).body.decode()
+    assert f'href="{name_page(device)}"' in page
+    form = (await client.get(name_page(device))).body.decode()
+    assert 'value="my phone"' in form
+    assert "a tablet" not in form
+    renamed = await rename(client, device, "my “new” phone")
+    assert (renamed.code, renamed.headers["Location"]) == (303, "/account/passkeys")
+    assert await names(client, app) == ["a tablet", "my “new” phone"]
+    assert (await sign_in(new_client(), device))["status"] == "OK"
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (" my \u0000 phone <b>\r\n\u202e", "my phone <b>"),
+        ("", "Passkey"),
+        (" \u2028 ", "Passkey"),
+        ("é" * 61, "é" * 60),
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_new_name_is_kept_as_the_first_one_would_be(
+    client: Client, app: Application, typed: str, kept: str
+) -> None:
+    device = await sign_up_with_passkey(client)
+    await register(client, device_for(client), typed)
+    await rename(client, device, typed)
+    assert await names(client, app) == [kept, kept]
+
+
+@pytest.mark.gen_test
+async def test_a_name_is_text_in_the_form_too(client: Client) -> None:
+    device = await sign_up_with_passkey(client)
+    await rename(client, device, '"><script>alert(1)</script>')
+    form = (await client.get(name_page(device))).body.decode()
+    assert 'value="&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;"' in form
+
+
+@pytest.mark.gen_test
+async def test_nobody_renames_somebody_elses_nor_sees_its_name(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    device = await sign_up_with_passkey(client)
+    bob = new_client()
+    await bob.sign_up("bob@example.com")
+    for answer in (await rename(bob, device, "bob's"), await bob.get(name_page(device))):
+        assert (answer.code, answer.headers["Location"]) == (303, "/account/passkeys")
+    assert await names(client, app) == ["my phone"]
+
+
+@pytest.mark.gen_test
+async def test_renaming_what_is_not_there_does_no_harm(client: Client, app: Application) -> None:
+    await sign_up_with_passkey(client)
+    path = "/account/passkeys/name"
+    for credential_id in ("", "x" * 9000, "\u2028", "%00", "\u0000"):
+        fields = {"credential_id": credential_id, "name": "x"}
+        form = await client.get(f"{path}?credential_id={quote(credential_id)}")
+        for answer in (await client.post(path, fields), form):
+            assert (answer.code, answer.headers["Location"]) == (303, "/account/passkeys")
+    assert (await client.post(path)).code == 303
+    assert (await client.get(path)).code == 303
+    assert await names(client, app) == ["my phone"]
+
+
+@pytest.mark.gen_test
+async def test_the_form_of_the_longest_id_is_found_again_after_the_password(
+    client: Client, app: Application
+) -> None:
+    await client.sign_up()
+    device = device_for(client, credential_id=secrets.token_bytes(MAX_ID_BYTES))
+    await register(client, device)
+    client.clock.advance(901)
+    asked = (await client.get(name_page(device))).headers["Location"]
+    back = parse_qs(urlsplit(asked).query)["redirectBack"]
+    assert back == [name_page(device)]
+    confirmed = await client.post("/confirm-password", {"password": PASSWORD, "redirectBack": back[0]})
+    assert confirmed.headers["Location"] == name_page(device)
+    assert b'value="my phone"' in (await client.get(name_page(device))).body
 
 
 # -- delete -----------------------------------------------------------------------------------------

@@ -54,6 +54,11 @@ def test_two_processes_agree_on_what_counts_once_and_what_stays(place: Path | st
         noted = await asyncio.gather(*(store.note_use(passkey(1, 7), 8, 5) for store in (one, two)))
         assert sorted(noted) == [False, True]
 
+        await one.rename("ann", "id 1", "the laptop")
+        for user_id, credential_id in (("bob", "id 1"), ("ann", "id 9"), ("ann", "\0"), ("ann", "\ud800")):
+            await two.rename(user_id, credential_id, "somebody else's")
+        assert [(known.name, known.sign_count) for known in await two.list("ann")] == [("the laptop", 8)]
+
         await one.add(passkey(2))
         # There is no password: of two that go at once, one stays.
         gone = await asyncio.gather(is_done(one.remove("ann", "id 1")), is_done(two.remove("ann", "id 2")))

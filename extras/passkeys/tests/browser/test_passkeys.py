@@ -126,6 +126,33 @@ def test_a_device_that_is_registered_is_told_so(server: ServerProcess, visit: Vi
     expect(visitor.page.get_by_text("You have none yet.")).to_be_visible()
 
 
+def test_a_passkey_is_renamed_with_scripts_and_without(server: ServerProcess, visit: Visit) -> None:
+    visitor = visit(server.url)
+    visitor.sign_up()
+    visitor.goto("/account/passkeys")
+    Authenticator(visitor.page)
+    add_passkey(visitor, "my phone")
+    rename(visitor.page, "my phone", "my <new> phone")
+
+    without_scripts = visit(server.url, has_scripts=False)
+    without_scripts.goto("/login?redirectBack=/account/passkeys")
+    without_scripts.sign_in(wanted="/account/passkeys")
+    rename(without_scripts.page, "my <new> phone", "the old one")
+
+
+def rename(page: Page, old: str, new: str) -> None:
+    """From the list of passkeys by the keyboard alone, and back to it."""
+    link = page.get_by_role("link", name="Rename")
+    expect(link).to_have_accessible_description(old)
+    link.press("Enter")
+    field = page.get_by_label("Name")
+    expect(field).to_have_value(old)
+    field.fill(new)
+    field.press("Enter")
+    page.wait_for_url("**/account/passkeys")
+    expect(page.get_by_role("heading", name=new, exact=True)).to_be_visible()
+
+
 def test_without_scripts_there_is_the_password_and_no_dead_button(
     server: ServerProcess, visit: Visit
 ) -> None:
@@ -149,14 +176,21 @@ def test_its_pages_keep_nobody_out(
     visitor.sign_up()
     visitor.goto("/account/passkeys")
     Authenticator(visitor.page)
-    add_passkey(visitor, "a-name-without-any-space-that-is-as-long-as-names-may-be-60")
+    add_passkey(visitor, "m" * 60)
     expect(visitor.page.get_by_role("button", name="Delete")).to_be_visible()
     add_passkey(visitor, "again")
     expect(visitor.page.get_by_role("alert")).to_be_visible()
+    look_at(visitor.page, "passkeys", axe, screenshot)
+    visitor.page.get_by_role("link", name="Rename").click()
+    expect(visitor.page.get_by_role("heading", name="Rename a passkey")).to_be_visible()
+    look_at(visitor.page, "passkeys-name", axe, screenshot)
+
+
+def look_at(page: Page, name: str, axe: Callable[[Page], list[str]], screenshot: Callable[..., Any]) -> None:
     schemes: tuple[Any, ...] = ("light", "dark")
     for scheme, width in product(schemes, (320, 1280)):
-        visitor.page.emulate_media(color_scheme=scheme)
-        visitor.page.set_viewport_size({"width": width, "height": 800})
-        assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
-        assert axe(visitor.page) == []
-        screenshot(visitor.page, f"pages/passkeys-{scheme}-{width}")
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        assert axe(page) == []
+        screenshot(page, f"pages/{name}-{scheme}-{width}")
