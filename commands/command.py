@@ -109,14 +109,7 @@ async def open_site(options: Settings) -> AsyncIterator[Application]:
 
 def key_ring(store: SessionStore, options: Settings) -> KeyRing:
     """The signing keys in a store, to be read with the secret of these settings."""
-    config = session_config(options)
-    return KeyRing(
-        store,
-        config.secret,
-        SystemClock(),
-        rotation_s=config.signing_key_rotation_s,
-        token_lifetime_s=config.access_token_lifetime_s,
-    )
+    return KeyRing(store, session_config(options), SystemClock())
 
 
 async def find_user(application: Application, name: str) -> User:

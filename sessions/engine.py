@@ -115,15 +115,7 @@ class Sessions:
         self.on_event = on_event
         self.on_token_theft = on_token_theft
         self._store = SessionStore(database)
-        self.keys = KeyRing(
-            self._store,
-            config.secret,
-            self.clock,
-            rotation_s=config.signing_key_rotation_s,
-            token_lifetime_s=config.access_token_lifetime_s,
-            dynamic=config.use_dynamic_signing_key,
-            generate=generate_key,
-        )
+        self.keys = KeyRing(self._store, config, self.clock, generate=generate_key)
         self.feed = Feed(self._store, self.clock, self.keys.load)
         self._refresh_tokens = RefreshTokens(config.secret)
         self._verifier = Verifier(

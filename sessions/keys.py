@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import os
 import uuid
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions.base64url import encode_base64url
 from sessions.clock import Clock
+from sessions.config import SessionConfig
 from sessions.errors import StoreUnavailableError
 from sessions.refresh_token import derive_key
 from sessions.store.session_store import SessionStore, StoredKey
@@ -74,30 +76,25 @@ class KeyRing:
 
     Args:
         store: where the keys are kept.
-        secret: the server's secret, at least 32 bytes.
-        rotation_s: how long a key signs.
-        token_lifetime_s: the longest life of a token that is signed here.
-        dynamic: use keys that rotate; otherwise one permanent key.
+        config: of the engine that signs with them.
         generate: makes a private key; replaced in tests that need many.
     """
 
     def __init__(
         self,
         store: SessionStore,
-        secret: bytes,
+        config: SessionConfig,
         clock: Clock,
         *,
-        rotation_s: float,
-        token_lifetime_s: float,
-        dynamic: bool = True,
         generate: Callable[[], rsa.RSAPrivateKey] = generate_private_key,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._cipher = AESGCM(derive_key(secret, "signing keys"))
-        self._rotation_s = rotation_s
-        self._token_lifetime_s = token_lifetime_s
-        self._prefix = "d-" if dynamic else "s-"
+        self._cipher = AESGCM(derive_key(config.secret, "signing keys"))
+        self._rotation_s = config.signing_key_rotation_s
+        self._token_lifetime_s = config.access_token_lifetime_s
+        self._rotates = config.use_dynamic_signing_key
+        self._prefix = "d-" if self._rotates else "s-"
         self._generate = generate
         self._keys: dict[str, SigningKey] = {}
         self._asked_at = float("-inf")
@@ -122,18 +119,15 @@ class KeyRing:
 
     def signing_key(self) -> SigningKey:
         """The newest key that is old enough to sign; the oldest there is, if none is."""
-        now = self._clock.now()
-        usable = [key for key in self._keys.values() if self.is_ours(key.kid)]
-        active = [key for key in usable if key.active_from <= now]
-        if active:
-            return max(active, key=lambda key: (key.active_from, key.kid))
-        if usable:
-            return min(usable, key=lambda key: (key.active_from, key.kid))
-        raise StoreUnavailableError("this process has no signing key yet")
+        usable, now = self._usable(), self._clock.now()
+        candidates = [key for key in usable if key.active_from <= now] or usable[:1]
+        if not candidates:
+            raise StoreUnavailableError("this process has no signing key yet")
+        return candidates[-1]
 
     def can_sign(self) -> bool:
         """Whether there is a key to sign with."""
-        return any(self.is_ours(kid) for kid in self._keys)
+        return bool(self._usable())
 
     async def load(self) -> None:
         """Read the keys from the store."""
@@ -157,9 +151,8 @@ class KeyRing:
         """
         async with self._lock:
             await self.load()
-            newest = self._newest()
-            if newest is None or self._needs_successor(newest):
-                await self._add(newest)
+            if self._clock.now() >= self._next_key_at():
+                await self._add()
                 await self.load()
             await self._drop_old()
 
@@ -171,7 +164,7 @@ class KeyRing:
         """
         async with self._lock:
             await self.load()
-            while (kid := await self._add(self._newest(), at_once=True)) is None:
+            while (kid := await self._add(at_once=True)) is None:
                 await self.load()  # another process was quicker; its key is not the one asked for
             if forget_old:
                 await self._delete([old for old in self._keys if old != kid])
@@ -184,28 +177,32 @@ class KeyRing:
 
     def next_change_s(self) -> int:
         """Seconds until the next key will be made, at least 1: how long a JWKS may be cached."""
-        newest = self._newest()
-        if newest is None or not newest.kid.startswith("d-"):
-            return 60
-        due = newest.active_from + self._rotation_s - self._token_lifetime_s
-        return max(1, int(due - self._clock.now()))
+        due_at = self._next_key_at()
+        return max(1, int(due_at - self._clock.now())) if math.isfinite(due_at) else 60
 
     # -- making and dropping ------------------------------------------------------------------------
 
-    def _newest(self) -> SigningKey | None:
+    def _usable(self) -> list[SigningKey]:
+        """The keys of our kind, the newest last."""
         usable = [key for key in self._keys.values() if self.is_ours(key.kid)]
-        return max(usable, key=lambda key: (key.active_from, key.kid), default=None)
+        return sorted(usable, key=lambda key: (key.active_from, key.kid))
 
-    def _needs_successor(self, newest: SigningKey) -> bool:
-        if not newest.kid.startswith("d-"):
-            return False
-        return self._clock.now() >= newest.active_from + self._rotation_s - self._token_lifetime_s
+    def _newest(self) -> SigningKey | None:
+        usable = self._usable()
+        return usable[-1] if usable else None
 
-    async def _add(self, newest: SigningKey | None, *, at_once: bool = False) -> str | None:
-        """Make and store the key that follows `newest`; None if another process has just done so."""
-        now = self._clock.now()
+    def _next_key_at(self) -> float:
+        """When the next key is to be made: at once for the first one, never after a permanent one."""
+        newest = self._newest()
+        if newest is None:
+            return -math.inf
+        return newest.active_from + self._rotation_s - self._token_lifetime_s if self._rotates else math.inf
+
+    async def _add(self, *, at_once: bool = False) -> str | None:
+        """Make and store the key that follows the newest; None if another process has just done so."""
+        now, newest = self._clock.now(), self._newest()
         active_from = now if newest is None or at_once else now + self._token_lifetime_s
-        kid = f"d-{self._created_ms(now)}" if self._prefix == "d-" else f"s-{uuid.uuid4()}"
+        kid = f"d-{self._created_ms(now)}" if self._rotates else f"s-{uuid.uuid4()}"
         private_key = await asyncio.to_thread(self._generate)
         entry = StoredKey(kid, self._encrypt(kid, private_key), now, active_from)
         added = await self._store.add_key(

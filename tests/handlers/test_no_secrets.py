@@ -27,7 +27,7 @@ from tests.client import PASSWORD, Client
 from tests.postgres import DATABASE, Cluster
 from tests.serving import ServerProcess
 from tests.smtp import PostOffice
-from tests.support import database_at
+from tests.support import database_at, session_config
 
 EMAIL = "ann.of.the.secrets@example.com"
 NEW_PASSWORD = "eleven calm wolves hum <&'\" ü"
@@ -179,7 +179,7 @@ async def private_numbers(place: Path | str, secret: bytes) -> list[bytes]:
     database = database_at(place)
     await database.open()
     try:
-        ring = KeyRing(SessionStore(database), secret, SystemClock(), rotation_s=1, token_lifetime_s=1)
+        ring = KeyRing(SessionStore(database), session_config(secret=secret), SystemClock())
         await ring.load()
         numbers = ring.signing_key().private_key.private_numbers()
     finally:
