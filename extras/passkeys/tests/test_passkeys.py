@@ -171,6 +171,19 @@ async def test_its_owner_hears_of_it_by_mail(client: Client, app: Application) -
     assert "<h1>A passkey was added" in mail.html
 
 
+@with_settings(debug=True)
+@pytest.mark.gen_test
+async def test_its_owner_hears_of_a_deletion_too(client: Client, app: Application) -> None:
+    device = await sign_up_with_passkey(client)
+    await delete(client, device)
+    await delete(client, device)  # nothing is left to be told
+    told = [mail.subject for mail in await mails(app) if "passkey" in mail.subject]
+    assert told == [
+        f"A passkey was {what} your account at {app.options.site_name}"
+        for what in ("deleted from", "added to")
+    ]
+
+
 @pytest.mark.gen_test
 async def test_adding_renaming_and_deleting_ask_for_a_recent_sign_in(client: Client) -> None:
     device = await sign_up_with_passkey(client)
