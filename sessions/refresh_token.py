@@ -35,7 +35,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sessions.base64url import decode_base64url, encode_base64url
 
 SESSION_SECRET_BYTES = 32
-MAX_GENERATION = 2**32 - 1
 MAX_TOKEN_CHARACTERS = 512
 
 _PLAIN, _WITH_ANTI_CSRF = b"\x01", b"\x02"  # the first byte: layout, and whether anti-CSRF goes with it

@@ -231,9 +231,6 @@ class PostgresDatabase:
         url: as libpq understands it, `postgresql://user:password@host:5432/name?sslmode=verify-full`, with
             `stormcellar_feed=poll` among its parameters where notifications are known not to arrive.
 
-    Attributes:
-        feed_mode: how `watch` hears of changes at the moment.
-
     Raises:
         StoreUnavailableError: the address cannot be read.
     """

@@ -88,9 +88,7 @@ class SqliteDatabase:
         if self._readers is not None:  # a start that failed later on is being repeated
             return
         self._loop = asyncio.get_running_loop()
-        opened: asyncio.Future[None] = self._loop.create_future()
-        self._start(self._write_forever, opened)
-        await opened
+        self._start(self._write_forever, await asyncio.to_thread(self._make))
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="sqlite-read")
 
     async def now(self) -> float:
@@ -116,12 +114,20 @@ class SqliteDatabase:
         self._threads.append(thread)
         thread.start()
 
-    def _connect(self, *, check_same_thread: bool = True) -> sqlite3.Connection:
+    def _make(self) -> sqlite3.Connection:
+        """The file, and the connection to write with."""
+        with _as_unavailable():
+            self.path.touch(mode=0o600, exist_ok=True)
+            connection = self._connect()
+            _switch_to_wal(connection)
+            return connection
+
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path,
             timeout=BUSY_TIMEOUT_S,
             isolation_level=None,  # transactions are begun and ended here, not by the module
-            check_same_thread=check_same_thread,
+            check_same_thread=False,  # some are made or closed in another thread than the one that works
         )
         connection.execute("PRAGMA synchronous=FULL")
         connection.create_function("sha256_of_both", 2, _sha256_of_both, deterministic=True)
@@ -138,7 +144,7 @@ class SqliteDatabase:
         with _as_unavailable():
             connection = getattr(self._local, "connection", None)
             if connection is None:
-                connection = self._connect(check_same_thread=False)  # closed by close(), elsewhere
+                connection = self._connect()
                 connection.execute("PRAGMA query_only=ON")
                 self._reader_connections.append(connection)
                 self._local.connection = connection
@@ -155,16 +161,7 @@ class SqliteDatabase:
         result: T = await asyncio.shield(job.future)
         return result
 
-    def _write_forever(self, opened: asyncio.Future[None]) -> None:
-        try:
-            with _as_unavailable():
-                self.path.touch(mode=0o600, exist_ok=True)
-                connection = self._connect()
-                _switch_to_wal(connection)
-        except StoreUnavailableError as error:
-            self._tell(_set_error, opened, error)
-            return
-        self._tell(_set_result, opened, None)
+    def _write_forever(self, connection: sqlite3.Connection) -> None:
         while (jobs := self._next_group()) is not None:
             self._commit_group(connection, jobs)
             self._tell(_settle, jobs)
@@ -278,21 +275,13 @@ def _concerns_everybody(error: BaseException) -> bool:
 
 def _settle(jobs: list[_Job]) -> None:
     for job in jobs:
-        if job.error is not None:
-            _set_error(job.future, job.error)
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
         else:
-            _set_result(job.future, job.result)
-
-
-def _set_result(future: asyncio.Future[Any], result: Any) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _set_error(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # whoever waited may have gone: that is not worth a warning
+            job.future.set_exception(job.error)
+            job.future.exception()  # whoever waited may have gone: that is not worth a warning
 
 
 def _sha256_of_both(one: bytes, other: bytes) -> bytes:
