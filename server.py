@@ -466,6 +466,9 @@ def main() -> None:
             return
         logs.configure(options.log_format, debug=options.debug)
         processes.event_loop(options)(run(options))
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (SettingsError, AccessUnsaid, Undescribed, StoreUnavailableError, OSError) as error:
         sys.exit(f"Stormcellar does not start: {error}")
 

@@ -7,6 +7,7 @@ Source: OWASP ASVS 5.0, 3.4 and 14.3; RFC 9110, sections 9 and 15.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,6 +98,18 @@ def test_a_command_lists_all_routes_with_their_access(tmp_path: Path) -> None:
         )
         assert line.endswith(access(route.handler_class))
     assert list(tmp_path.iterdir()) == [], "listing makes no file"
+
+
+@pytest.mark.parametrize("what", ["--help", "--routes", "--openapi"])
+def test_whoever_reads_only_the_beginning_of_it_meets_no_error(what: str) -> None:
+    command = [sys.executable, str(ROOT / "server.py"), what]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(command, env=process_env(), stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 @pytest.mark.gen_test
