@@ -74,6 +74,7 @@ PURGE_BATCH = 500
 MAX_ROLE_CHARACTERS = 64
 
 _USER_COLUMNS = "user_id, email, created_at_ms, email_verified_at_ms, password_version, locked_at_ms"
+_VERIFIED = "email_verified_at_ms = COALESCE(email_verified_at_ms, :now_ms)"
 
 
 class Clock(Protocol):
@@ -379,13 +380,13 @@ class Users:
         """
         await self.check_password_reset(token, new_password)
         password_hash = await self._hasher.hash(new_password)
-        user = await self._spend(
+        user, _ = await self._spend(
             token,
             "reset_password",
-            "password_hash = :password_hash, password_version = password_version + 1, ",
+            f"password_hash = :password_hash, password_version = password_version + 1, {_VERIFIED}",
             password_hash=password_hash,
         )
-        return replace(user, password_version=user.password_version + 1)
+        return replace(user, password_version=user.password_version + 1, email_verified=True)
 
     async def create_email_verification(self, user_id: str) -> OneTimeToken | None:
         """A token that proves that its holder reads the user's mail; None if the address is verified already.
@@ -404,7 +405,8 @@ class Users:
         Raises:
             InvalidTokenError: the token opens nothing.
         """
-        return await self._spend(token, "verify_email")
+        user, _ = await self._spend(token, "verify_email", _VERIFIED)
+        return replace(user, email_verified=True)
 
     async def create_email_change(self, user_id: str, new_email: str) -> OneTimeToken | None:
         """A token with which whoever reads the new address' mail makes it the user's. Earlier ones are void.
@@ -446,32 +448,12 @@ class Users:
         Raises:
             InvalidTokenError: the token opens nothing, or the address has become somebody else's.
         """
-
-        def work(connection: Connection) -> EmailChange:
-            found = self._look_up(connection, token, "change_email")
-            if found is None:
-                raise InvalidTokenError
-            spent, (user, old_hash) = found
-            changed = connection.execute(
-                "UPDATE users SET email = :new_email, email_verified_at_ms = :now_ms"
-                " WHERE user_id = :user_id AND email = :email AND COALESCE(password_hash, '') = :old_hash",
-                {
-                    "new_email": spent.new_email,
-                    "now_ms": self._now_ms(),
-                    "user_id": user.user_id,
-                    "email": user.email,
-                    "old_hash": old_hash or "",
-                },
-            )
-            if changed.rowcount != 1:
-                raise InvalidTokenError
-            one_time_tokens.spend(connection, spent)
-            return EmailChange(user, spent.new_email)
-
+        changes = "email = :new_email, email_verified_at_ms = :now_ms"
         try:
-            return await self._database.write(work)
+            user, spent = await self._spend(token, "change_email", changes)
         except self._database.IntegrityError:
             raise InvalidTokenError from None
+        return EmailChange(user, spent.new_email)
 
     async def is_email_verified(self, user_id: str, email: str) -> bool:
         """Whether this address, in any spelling, is the user's and verified."""
@@ -506,10 +488,12 @@ class Users:
             return None
         return found, stored
 
-    async def _spend(self, token: str, purpose: Purpose, changes: str = "", **parameters: object) -> User:
-        """Spend a token and write down what it proves, and `changes`, in one transaction."""
+    async def _spend(
+        self, token: str, purpose: Purpose, changes: str, **parameters: object
+    ) -> tuple[User, StoredToken]:
+        """Spend a token and make `changes` in one transaction; returns the user as they were before."""
 
-        def work(connection: Connection) -> User:
+        def work(connection: Connection) -> tuple[User, StoredToken]:
             found = self._look_up(connection, token, purpose)
             if found is None:
                 raise InvalidTokenError
@@ -517,10 +501,11 @@ class Users:
             # The conditions hold in this very moment: on a database with several writers the account may
             # have changed since it was read.
             changed = connection.execute(
-                f"UPDATE users SET {changes}email_verified_at_ms = COALESCE(email_verified_at_ms, :now_ms)"  # noqa: S608
+                f"UPDATE users SET {changes}"  # noqa: S608
                 " WHERE user_id = :user_id AND email = :email AND COALESCE(password_hash, '') = :old_hash",
                 {
                     **parameters,
+                    "new_email": spent.new_email,
                     "now_ms": self._now_ms(),
                     "user_id": user.user_id,
                     "email": user.email,
@@ -530,19 +515,15 @@ class Users:
             if changed.rowcount != 1:
                 raise InvalidTokenError
             one_time_tokens.spend(connection, spent)
-            return user
+            return user, spent
 
-        return replace(await self._database.write(work), email_verified=True)
+        return await self._database.write(work)
 
     # -- roles --------------------------------------------------------------------------------------
 
     async def roles(self, user_id: str) -> Sequence[str]:
         """The names of a user's roles, in alphabetical order."""
-        if not is_storable(user_id):
-            return []
-        sql = "SELECT role FROM user_roles WHERE user_id = :user_id"
-        rows = await self._database.read(lambda c: c.execute(sql, {"user_id": user_id}).fetchall())
-        return sorted(role for (role,) in rows)
+        return (await self.roles_of([user_id])).get(user_id, [])
 
     async def roles_of(self, user_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """The roles of several users, at most some hundreds; who has none is not in it."""
@@ -550,9 +531,11 @@ class Users:
         if not names:
             return {}
         places = ", ".join(f":{name}" for name in names)
-        sql = f"SELECT user_id, role FROM user_roles WHERE user_id IN ({places}) ORDER BY user_id, role"  # noqa: S608
+        sql = f"SELECT user_id, role FROM user_roles WHERE user_id IN ({places}) ORDER BY user_id"  # noqa: S608
         rows = await self._database.read(lambda c: c.execute(sql, names).fetchall())
-        return {user_id: [role for _, role in group] for user_id, group in groupby(rows, key=itemgetter(0))}
+        return {
+            user_id: sorted(role for _, role in group) for user_id, group in groupby(rows, key=itemgetter(0))
+        }
 
     async def add_role(self, user_id: str, role: str) -> bool:
         """Give a user a role; False if they have it already.
@@ -627,16 +610,8 @@ class Users:
         return await self._database.read(lambda connection: _read_credentials(connection, column, value))
 
     async def _find(self, column: str, value: str) -> User | None:
-        if not is_storable(value):
-            return None
-        row = await self._row(f"SELECT {_USER_COLUMNS} FROM users WHERE {column} = :value", value)  # noqa: S608
-        return _user(row) if row else None
-
-    async def _row(self, sql: str, value: str) -> Any:
-        def work(connection: Connection) -> Any:
-            return connection.execute(sql, {"value": value}).fetchone()
-
-        return await self._database.read(work)
+        stored = await self._credentials(value, column)
+        return stored.user if stored else None
 
     async def _execute(self, sql: str, **parameters: object) -> int:
         """Run one writing statement; returns how many rows it touched."""
