@@ -80,8 +80,8 @@ class CredentialsAPIHandler(APIHandler):
 
     async def post(self) -> None:
         try:
-            fields = required_fields(self.json_body(), ("email", "password"))
-            user = await self.find_user(fields["email"], fields["password"])
+            fields = form_fields(self.json_body(), ("email", "password"))
+            user = await self.find_user(fields.get("email", ""), fields.get("password", ""))
             await self.begin_session(
                 user.user_id,
                 method=self.transfer.method_for_new_session(),
@@ -138,13 +138,18 @@ class RefreshHandler(APIHandler):
     public = "takes a refresh token instead of a session"
 
     async def post(self) -> None:
-        if self.transfer.clear_duplicates():
+        if self.transfer.clear_duplicates(page=self.is_for_page):
             # Not 200: without new tokens clients take that for a broken proxy, and 202 for "try again".
             self.set_status(202)
             self.finish({"message": "Cookies that came twice were cleared; please ask again"})
             return
         await self.refresh()
         self.finish({})
+
+    @property
+    def is_for_page(self) -> bool:
+        """Whether cookies count whatever the setting, as for all pages: their own script is no SDK."""
+        return not (self.speaks_json and self.transfer.client_writes_cookies())
 
     async def refresh(self) -> Session:
         """Exchange the refresh token that came, and attach the new tokens.
@@ -153,7 +158,7 @@ class RefreshHandler(APIHandler):
             UnauthorisedError: there is none, or its session is over; the client's tokens are cleared.
         """
         token, method = self.transfer.refresh_token(
-            self.app.sessions.choose_refresh_token, page=not self.speaks_json
+            self.app.sessions.choose_refresh_token, page=self.is_for_page
         )
         try:
             if token is None:
@@ -161,7 +166,7 @@ class RefreshHandler(APIHandler):
             session = await self.app.sessions.refresh_session(
                 token,
                 anti_csrf_token=self.request.headers.get("anti-csrf"),
-                anti_csrf_check=method == "cookie" and self._check_anti_csrf(),
+                anti_csrf_check=method == "cookie" and self._compare_anti_csrf(),
                 refreshed_from=SeenFrom.of(self.request).to_text(),
             )
         except UnauthorisedError as error:
@@ -174,7 +179,7 @@ class RefreshHandler(APIHandler):
             self.app.developer.after_refresh(self, session)
         return session
 
-    def _check_anti_csrf(self) -> bool:
+    def _compare_anti_csrf(self) -> bool:
         if not self.speaks_json:  # the way round for forms, which cannot send headers
             return False
         if self.app.sessions.config.anti_csrf == "VIA_CUSTOM_HEADER" and "rid" not in self.request.headers:
@@ -227,7 +232,7 @@ class RefreshReturnHandler(RefreshHandler):
             self._stop("loop", back)
             return
         elif not has_session:
-            if self.transfer.clear_duplicates():
+            if self.transfer.clear_duplicates(page=self.is_for_page):
                 back = self.request.uri or back  # once more, with what is left
             elif (await self.refresh()).repeated:
                 query = urlencode({"redirectBack": back, CHECK_COOKIES: 1}, safe="/")

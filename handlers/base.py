@@ -163,7 +163,7 @@ class BaseHandler(RequestHandler):
             token, self.arrived_by = self.transfer.access_token(
                 self.app.sessions.recognises, page=not self.speaks_json
             )
-            check = token is not None and self._check_anti_csrf()
+            check = token is not None and self._check_anti_csrf(token)
             return await self.app.sessions.get_session(
                 token,
                 anti_csrf_token=self.request.headers.get("anti-csrf") if check else None,
@@ -222,15 +222,17 @@ class BaseHandler(RequestHandler):
             chosen.append(SIGN_IN_TIME.within(self.recent_sign_in_within_s))
         return chosen
 
-    def _check_anti_csrf(self) -> bool:
+    def _check_anti_csrf(self, access_token: str) -> bool:
         """Whether the engine must compare anti-CSRF tokens.
 
         SuperTokens' clients send these headers with every call to a JSON endpoint. Forms cannot; pages
-        are protected by `check_cross_site` alone, like everything else here.
+        are protected by `check_cross_site` alone, like everything else here. What is no token of ours is
+        as if absent, so nothing is asked about it.
         """
         if self.request.method == "GET" or self.arrived_by == "header" or not self.speaks_json:
             return False
-        if self.app.sessions.config.anti_csrf == "VIA_CUSTOM_HEADER" and "rid" not in self.request.headers:
+        mode, recognises = self.app.sessions.config.anti_csrf, self.app.sessions.recognises
+        if mode == "VIA_CUSTOM_HEADER" and "rid" not in self.request.headers and recognises(access_token):
             raise TryRefreshTokenError("the rid header is missing")
         return True
 

@@ -190,11 +190,11 @@ class Transfer:
             return self.allowed
         return "cookie" if self.request.headers.get("st-auth-mode", "").lower() == "cookie" else "header"
 
-    def clear_duplicates(self) -> bool:
+    def clear_duplicates(self, *, page: bool) -> bool:
         """Take back what an older cookie domain left behind; False if there is no such thing."""
         twice = (
             [name for name in (self.jar.access, self.jar.refresh) if len(self.cookies(name)) > 1]
-            if self.allowed != "header"
+            if page or self.allowed != "header"
             else []
         )
         self.other_lines += [

@@ -76,7 +76,7 @@ def cookies(data: bytes) -> None:
     except TryRefreshTokenError:
         assert len(transfer.cookies(JAR.access)) > 1
     transfer.refresh_token(lambda tokens: tokens[0] if tokens else None, page=True)
-    transfer.clear_duplicates()
+    transfer.clear_duplicates(page=True)
     transfer.clear()
     headers = HTTPHeaders()
     transfer.write(headers)

@@ -208,6 +208,18 @@ async def test_several_fields_are_named_at_once(client: Client) -> None:
     assert answer == field_error(email="Email is invalid", password=message)
 
 
+@EACH_PATH
+@pytest.mark.gen_test
+async def test_a_missing_field_hides_no_other_error(client: Client, path: str) -> None:
+    """Else people would correct one field, only to hear of the next."""
+    both = field_error(email="Email is invalid", password=NOT_OPTIONAL)
+    assert await refused(client, path, form("ann", "")) == both
+    assert await refused(client, path, {"formFields": form("ann")["formFields"][:1]}) == both
+    only_password = {"formFields": form(password="x" * 1001)["formFields"][1:]}
+    long = "Password must be at most 1,000 bytes long"
+    assert await refused(client, path, only_password) == field_error(email=NOT_OPTIONAL, password=long)
+
+
 @pytest.mark.gen_test
 async def test_sign_in_asks_for_no_policy(client: Client, app: Application) -> None:
     """Passwords that were chosen under another rule go on working, and a wrong one learns nothing of it."""

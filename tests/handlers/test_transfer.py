@@ -94,6 +94,41 @@ async def test_forms_always_use_cookies(client: Client, clock: FakeClock) -> Non
     assert client.user_id.encode() in response.body
 
 
+@pytest.mark.parametrize("settings", [{"token_transfer_method": method} for method in METHODS], ids=METHODS)
+@pytest.mark.gen_test
+async def test_the_script_of_the_pages_renews_their_cookies(client: Client, clock: FakeClock) -> None:
+    """It sends no st-auth-mode, so the server keeps what scripts read. Refused where all other tokens
+    travel in headers, it would sign people out at each renewal in the background."""
+    await client.sign_up()
+    clock.advance(LIFETIME_S)
+    assert (await client.get("/dashboard")).headers["Location"].startswith("/refresh-session?")
+    response = await client.call("/auth/session/refresh", auth_mode="")
+    assert (response.code, method_of(response)) == (200, "cookie")
+    assert response.headers["front-token"] == client.cookies["sFrontToken"]
+    assert (await client.get("/dashboard")).code == 200
+
+
+@with_settings(
+    token_transfer_method="header", public_url="https://www.example.com", cookie_domain="example.com"
+)
+@pytest.mark.parametrize("by_script", [True, False])
+@pytest.mark.gen_test
+async def test_cookies_that_pages_hold_twice_are_cleared_whatever_the_setting(
+    client: Client, by_script: bool
+) -> None:
+    client.origin = "https://www.example.com"
+    await client.sign_up()
+    client.plant("sAccessToken", "of the host alone")
+    assert (await client.get("/dashboard")).code == 302
+    if by_script:
+        assert (await client.call("/auth/session/refresh", auth_mode="")).code == 202
+        assert (await client.call("/auth/session/refresh", auth_mode="")).code == 200
+        response = await client.get("/dashboard")
+    else:
+        response = await client.get("/auth/session/refresh/return?redirectBack=/dashboard", follow=True)
+    assert (response.code, client.address) == (200, "/dashboard")
+
+
 @pytest.mark.gen_test
 async def test_a_session_in_headers_is_all_in_headers(client: Client, clock: FakeClock) -> None:
     created = await client.call("/auth/signup", CREDENTIALS, auth_mode="header")
@@ -242,7 +277,8 @@ async def test_which_refresh_token_is_exchanged(
     client: Client, app: Application, header: bool, cookie: bool, expected: str | None
 ) -> None:
     """What the client prefers plays no part: a session goes on as it began."""
-    for auth_mode in ("cookie", "header", ""):
+    only_pages_have_it = cookie and expected is None  # and their script sends no st-auth-mode
+    for auth_mode in ("cookie", "header") if only_pages_have_it else ("cookie", "header", ""):
         client.jar.clear()
         await refresh_and_check(client, app, header, cookie, expected, auth_mode)
 
@@ -353,6 +389,18 @@ async def test_via_custom_header_asks_for_rid_with_any_value(client: Client) -> 
     assert (await client.call("/sample/api", method="GET", headers={"rid": ""})).code == 200
     assert (await client.refresh(rid="x")).code == 200
     assert_all_cleared(await client.refresh(rid=""))
+
+
+@with_settings(anti_csrf="VIA_CUSTOM_HEADER")
+@pytest.mark.parametrize("cookie", ["", *FOREIGN[:3]])
+@pytest.mark.gen_test
+async def test_without_a_token_of_ours_no_rid_is_asked_for(client: Client, cookie: str) -> None:
+    """There is nothing that a foreign site could misuse, and a guest has nothing to refresh."""
+    client.plant("sAccessToken", cookie)
+    optional = await client.call("/auth/user/email/verify", {"token": "x"}, headers={"rid": ""})
+    assert json_of(optional) == {"status": "EMAIL_VERIFICATION_INVALID_TOKEN_ERROR"}
+    refused = await client.call("/sample/api", headers={"rid": ""})
+    assert (refused.code, json_of(refused)) == (401, {"message": "unauthorised"})
 
 
 @pytest.mark.parametrize("settings", [{"anti_csrf": "VIA_TOKEN"}, {"anti_csrf": "VIA_CUSTOM_HEADER"}])
