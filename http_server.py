@@ -33,6 +33,7 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
+from tornado.ioloop import PeriodicCallback
 from tornado.iostream import IOStream, StreamClosedError
 
 if TYPE_CHECKING:
@@ -77,9 +78,13 @@ class LimitedServer(HTTPServer):
         self.conn_params.header_timeout = None
         self._waiting_since: dict[object, float] = {}
         self._unfinished: dict[HTTP1ServerConnection, float] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._looks = PeriodicCallback(
+            lambda: self.close_those_that_wait(time.monotonic()), LOOK_INTERVAL_S * 1000
+        )
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        if not self._looks.is_running():
+            self._looks.start()
         stream.set_nodelay(True)  # answers are written whole: there is never more to wait for
         stream.set_nodelay = _leave  # type: ignore  # Tornado would switch twice for each
         super().handle_stream(stream, address)
@@ -89,8 +94,6 @@ class LimitedServer(HTTPServer):
     ) -> HTTPMessageDelegate:  # called before each head is read
         request_conn.__class__ = Exchange  # Tornado makes it by itself, and asks nobody of what class
         self._waiting_since[server_conn] = time.monotonic()
-        if self._looking is None:
-            self._looking = asyncio.ensure_future(self._look_after_connections())
         return super().start_request(server_conn, request_conn)
 
     def on_close(self, server_conn: object) -> None:
@@ -98,15 +101,8 @@ class LimitedServer(HTTPServer):
         super().on_close(server_conn)
 
     async def close_all_connections(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        self._looks.stop()
         await super().close_all_connections()
-
-    async def _look_after_connections(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
-            self.close_those_that_wait(time.monotonic())
 
     def close_those_that_wait(self, now_s: float) -> None:
         """Close the connections on which nothing came for too long, or a request's head that does not end."""
@@ -115,10 +111,12 @@ class LimitedServer(HTTPServer):
             stream = connection.stream
             if stream._read_regex is None:  # only heads are read up to a pattern
                 continue
+            waiting_since_s = self._waiting_since[connection]
             if stream._read_buffer_size == 0:
-                over = now_s - self._waiting_since[connection] >= self.idle_timeout_s
-            else:
-                since_s = unfinished[connection] = self._unfinished.get(connection, now_s)
+                over = now_s - waiting_since_s >= self.idle_timeout_s
+            else:  # the head that the last look saw may have ended, and this be another
+                since_s = max(self._unfinished.get(connection, now_s), waiting_since_s)
+                unfinished[connection] = since_s
                 over = now_s - since_s >= self.head_timeout_s - 2 * LOOK_INTERVAL_S
             if over:
                 stream.close()
@@ -166,16 +164,17 @@ class Exchange(HTTP1Connection):
     def _decide_framing(self, status: int, headers: HTTPHeaders) -> None:
         """Say where the body ends, and whether the connection stays (RFC 9112, sections 6.3 and 9.6)."""
         method, _, version = cast(RequestStartLine, self._request_start_line)
-        asked = cast(HTTPHeaders, self._request_headers)
         has_length = "Content-Length" in headers
+        has_body = method != "HEAD" and status >= 200 and status not in (204, 304)
         if version == "HTTP/1.1":
             if self._disconnect_on_finish:
                 headers["Connection"] = "close"
-            has_body = method != "HEAD" and status >= 200 and status not in (204, 304)
             if has_body and not has_length:
                 self._chunking_output = True
                 headers["Transfer-Encoding"] = "chunked"
-        elif version == "HTTP/1.0" and asked.get("Connection", "").lower() == "keep-alive":
+        elif has_body and not has_length:
+            self._disconnect_on_finish = True  # nothing else can say where the body ends; Tornado forgets it
+        elif version == "HTTP/1.0" and not self._disconnect_on_finish:
             headers["Connection"] = "Keep-Alive"
         if method == "HEAD" or status == 304:
             self._expected_content_remaining = 0
