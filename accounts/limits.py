@@ -28,12 +28,12 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from accounts.database import Connection, Database
 from accounts.emails import normalise_email
 from accounts.errors import EmailError, FieldErrors, ThrottledError, WrongCredentialsError
-from accounts.users import EMAIL_TAKEN
+from accounts.users import EMAIL_TAKEN, Clock
 
 log = logging.getLogger("stormcellar.accounts")
 
@@ -74,12 +74,6 @@ GIVE_BACK = (
     "UPDATE rate_limits SET used = used - 1, in_a_row = in_a_row - 1"
     " WHERE bucket = :bucket AND used > 0 AND in_a_row > 0"
 )
-
-
-class Clock(Protocol):
-    def now(self) -> float:
-        """Unix seconds, UTC."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
