@@ -152,7 +152,7 @@ class RefreshHandler(APIHandler):
         return not (self.speaks_json and self.transfer.client_writes_cookies())
 
     async def refresh(self) -> Session:
-        """Exchange the refresh token that came, and attach the new tokens.
+        """Exchange the refresh token that came; the new tokens leave with the answer.
 
         Raises:
             UnauthorisedError: there is none, or its session is over; the client's tokens are cleared.
@@ -173,8 +173,7 @@ class RefreshHandler(APIHandler):
             if error.clear_tokens:
                 self.transfer.clear()
             raise
-        assert session.new_tokens is not None  # noqa: S101 - a refresh always makes them
-        self.transfer.attach(session.new_tokens, method)
+        self.session, self.arrived_by = session, method
         if self.app.developer is not None:
             self.app.developer.after_refresh(self, session)
         return session

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
+from handlers.auth_api import RefreshHandler
 from server import Application
-from sessions import StoreUnavailableError
+from sessions import Session, StoreUnavailableError
 from tests.client import Client, json_of, set_cookies
 from tests.handlers.parts import LIFETIME_S, with_settings
 from tests.handlers.samples import PAID
@@ -146,6 +147,34 @@ async def test_no_body_is_needed_and_any_is_ignored(client: Client) -> None:
     for body in (b"", b"{", b"null", b"\xff\x00"):
         response = await client.request("POST", REFRESH_PATH, headers=headers, body=body)
         assert (response.code, json_of(response)) == (200, {})
+
+
+class StrictRefreshHandler(RefreshHandler):
+    """An override, as the documentation has them: plain inheritance."""
+
+    async def refresh(self) -> Session:
+        session = await super().refresh()
+        if self.get_query_argument("end", ""):
+            await session.revoke()
+        else:
+            await session.merge_into_access_token_payload({"seen": True})
+        return session
+
+
+@pytest.mark.gen_test
+async def test_what_an_override_does_to_the_renewed_session_reaches_the_client(
+    client: Client, app: Application
+) -> None:
+    """Tokens of a session that was revoked meanwhile are not given out, nor those from before a change."""
+    app.add_handlers(r".*", [(REFRESH_PATH + "/strict", StrictRefreshHandler)])
+    await client.sign_up()
+    changed = await client.call(REFRESH_PATH + "/strict")
+    assert (changed.code, client.front_token()["up"]["seen"]) == (200, True)
+    assert "sRefreshToken" in set_cookies(changed)
+    assert (await client.call("/sample/api", method="GET")).code == 200
+    ended = await client.call(REFRESH_PATH + "/strict?end=1")
+    assert (ended.code, json_of(ended), ended.headers["front-token"]) == (200, {}, "remove")
+    assert not {"sAccessToken", "sRefreshToken"} & client.cookies.keys()
 
 
 # -- the store fails --------------------------------------------------------------------------------
