@@ -105,8 +105,8 @@ class StoredSession(NamedTuple):
 
 @dataclass(frozen=True)
 class FeedEntry:
-    """News: `kind` is "revoked", "payload" when a session's claims changed to `payload_version`, or "keys"
-    when a signing key, named in `handle`, came or went.
+    """News: `kind` is "revoked", "payload" when a session's claims changed to `payload_version`, "keys" when
+    a signing key, named in `handle`, came or went, or "message": `handle` is its topic, `reason` its text.
     """
 
     id: int
@@ -136,22 +136,22 @@ class SessionStore:
     async def migrate(self) -> None:
         await self.database.migrate("sessions", TABLES)
 
+    async def _fetch(self, sql: str, parameters: Mapping[str, Any]) -> list[Any]:
+        return await self.database.read(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    async def _execute(self, sql: str, parameters: Mapping[str, Any]) -> int:
+        """Run one writing statement; returns how many rows it touched."""
+        return await self.database.write(lambda connection: connection.execute(sql, parameters).rowcount)
+
     # -- sessions -----------------------------------------------------------------------------------
 
     async def create(self, row: SessionRow, data: Mapping[str, Any], created_from: str = "") -> None:
-        parameters = {
-            **vars(row),
-            "payload": to_json(row.payload),
-            "data": to_json(data),
-            "created_from": created_from,
-        }
-        await self.database.write(
-            lambda connection: connection.execute(
-                f"INSERT INTO sessions ({_ROW}, data, created_from) VALUES"
-                " (:handle, :user_id, :tenant_id, :secret, :generation, :used_generation, :rotated_at,"
-                " :created_at, :expires_at, :payload, :payload_version, :data, :created_from)",
-                parameters,
-            )
+        texts = {"payload": to_json(row.payload), "data": to_json(data), "created_from": created_from}
+        await self._execute(
+            f"INSERT INTO sessions ({_ROW}, data, created_from) VALUES"
+            " (:handle, :user_id, :tenant_id, :secret, :generation, :used_generation, :rotated_at,"
+            " :created_at, :expires_at, :payload, :payload_version, :data, :created_from)",
+            {**vars(row), **texts},
         )
 
     async def load(self, handle: str) -> SessionRow | None:
@@ -194,12 +194,10 @@ class SessionStore:
 
     async def catch_up(self, handle: str, from_generation: int, to_generation: int) -> None:
         """Put a session whose latest rotations the store has lost back to the generation that was shown."""
-        await self.database.write(
-            lambda connection: connection.execute(
-                "UPDATE sessions SET generation = :to_generation"
-                " WHERE handle = :handle AND generation = :from_generation",
-                {"handle": handle, "from_generation": from_generation, "to_generation": to_generation},
-            )
+        await self._execute(
+            "UPDATE sessions SET generation = :to_generation"
+            " WHERE handle = :handle AND generation = :from_generation",
+            {"handle": handle, "from_generation": from_generation, "to_generation": to_generation},
         )
 
     async def mark_used(self, seen: Iterable[tuple[str, int]]) -> None:
@@ -225,11 +223,9 @@ class SessionStore:
             Handle and user id of those that were there.
         """
         wanted = list(filter(is_storable, handles))
-
-        def work(connection: Connection) -> list[tuple[str, str]]:
-            return _revoke(connection, wanted, reason, keep_until, owner)
-
-        return await self.database.write(work)
+        return await self.database.write(
+            lambda connection: _revoke(connection, wanted, reason, keep_until, owner)
+        )
 
     async def revoke_user(
         self, user_id: str, *, tenant_id: str | None, keep: str | None, reason: str, keep_until: float
@@ -274,26 +270,20 @@ class SessionStore:
 
     async def _load_all(self, which: str, **parameters: Any) -> list[StoredSession]:
         sql = f"SELECT {_ROW}, data, created_from, refreshed_from FROM sessions WHERE {which}"
-        rows = await self.database.read(lambda connection: connection.execute(sql, parameters).fetchall())
         return [
             StoredSession(SessionRow.from_db(row), json.loads(data), created_from, refreshed_from)
-            for *row, data, created_from, refreshed_from in rows
+            for *row, data, created_from, refreshed_from in await self._fetch(sql, parameters)
         ]
 
     async def replace_data(
         self, handle: str, data: Mapping[str, Any], now: float, session_lifetime_s: float
     ) -> bool:
         """Replace the session's data; False when there is no such session."""
-        text = to_json(data)
-        cursor = await self.database.write(
-            lambda connection: (
-                connection.execute(
-                    f"UPDATE sessions SET data = :data WHERE handle = :handle AND {ALIVE}",
-                    {"handle": handle, "data": text, "now": now, "session_lifetime_s": session_lifetime_s},
-                ).rowcount
-            )
+        replaced = await self._execute(
+            f"UPDATE sessions SET data = :data WHERE handle = :handle AND {ALIVE}",
+            {"handle": handle, "data": to_json(data), "now": now, "session_lifetime_s": session_lifetime_s},
         )
-        return cursor > 0
+        return replaced > 0
 
     async def update_payload(
         self,
@@ -336,7 +326,7 @@ class SessionStore:
     # -- feed ---------------------------------------------------------------------------------------
 
     async def feed_after(self, last_id: int, limit: int = 10_000) -> list[FeedEntry]:
-        def work(connection: Connection) -> list[FeedEntry]:
+        def work(connection: Connection) -> list[FeedEntry]:  # thousands at once, so not on the event loop
             rows = connection.execute(
                 "SELECT id, kind, handle, payload_version, reason, keep_until FROM feed"
                 " WHERE id > :last_id ORDER BY id LIMIT :limit",
@@ -349,13 +339,10 @@ class SessionStore:
     # -- signing keys -------------------------------------------------------------------------------
 
     async def load_keys(self) -> list[StoredKey]:
-        def work(connection: Connection) -> list[StoredKey]:
-            rows = connection.execute(
-                "SELECT kid, private_key, created_at, active_from FROM signing_keys ORDER BY active_from, kid"
-            ).fetchall()
-            return [StoredKey(kid, bytes(key), *times) for kid, key, *times in rows]
-
-        return await self.database.read(work)
+        rows = await self._fetch(
+            "SELECT kid, private_key, created_at, active_from FROM signing_keys ORDER BY active_from, kid", {}
+        )
+        return [StoredKey(kid, bytes(key), *times) for kid, key, *times in rows]
 
     async def add_key(
         self, key: StoredKey, *, if_newest_is: str | None, prefix: str, keep_until: float
