@@ -147,6 +147,20 @@ def test_the_proxies_hide_every_address_that_is_for_operators() -> None:
     assert "path /healthz /readyz /metrics\n" in text(CADDY)
 
 
+def test_the_proxies_write_no_query_down() -> None:
+    """Mailed links carry their token there."""
+    (line,) = re.findall(r"^log_format [^;]*;", text(NGINX), re.MULTILINE)
+    assert "$uri " in line
+    assert not re.search(r"\$(request|request_uri|args|query_string|http_\w+)\b", line)
+    logs = re.findall(r"^    (access_log|error_log) +(.*);$", text(NGINX), re.MULTILINE)
+    of_each_server = [
+        ("access_log", "/var/log/nginx/stormcellar.log stormcellar"),
+        ("error_log", "/var/log/nginx/error.log emerg"),  # messages about a request hold its whole line
+    ]
+    assert logs == of_each_server * len(re.findall(r"^server \{", text(NGINX), re.MULTILINE))
+    assert text(CADDY).count(r'request>uri regexp \?.* ""') == text(CADDY).count("format filter") == 2
+
+
 def test_the_image_has_every_package_that_the_server_is_made_of() -> None:
     admitted = {line[1:] for line in text("Dockerfile.dockerignore").splitlines() if line.startswith("!")}
     beside = {"tests", "benchmarks", "examples"}
