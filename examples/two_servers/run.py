@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
         *shared,
     )
     urllib.request.urlopen(f"http://127.0.0.1:{web_port}/").close()
-    print(f"The pages are at {web}, the API server is at {api}.", flush=True)
+    print(f"The pages are at {web}, the API server is at {api}", flush=True)
     print(f"This machine knows the pages as http://127.0.0.1:{web_port}", flush=True)
     print("Ctrl+C stops both.", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
