@@ -12,7 +12,7 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 from accounts import USER_TABLES
@@ -23,7 +23,7 @@ from commands.command import key_ring
 from commands.finding import Finding, error, note, warning
 from server import make_app, open_database
 from sessions import StoreUnavailableError
-from sessions.store import Connection, Database
+from sessions.store import Database
 from sessions.store.migrations import needs
 from sessions.store.session_store import TABLES, SessionStore
 from settings import Settings, SettingsError, is_loopback
@@ -122,19 +122,11 @@ def compare_versions(versions: dict[str, int]) -> Iterator[Finding]:
 
 
 async def _postgres(database: Database, options: Settings) -> list[Finding]:
-    def work(connection: Connection) -> Sequence[object]:
-        began = time.time()
-        row = connection.execute(
-            "SELECT extract(epoch FROM clock_timestamp())::float8, current_setting('max_connections')::int"
-        ).fetchone()
-        return (row[0] - (began + time.time()) / 2, row[1])
-
-    ahead_s, most = await database.read(work)
-    return [
-        *compare_clocks(float(str(ahead_s))),
-        *_connections(options, int(str(most))),
-        *_encryption(options),
-    ]
+    began = time.time()
+    ahead_s = await database.now() - (began + time.time()) / 2
+    sql = "SELECT current_setting('max_connections')::int"
+    (most,) = await database.read(lambda c: c.execute(sql).fetchone())
+    return [*compare_clocks(ahead_s), *_connections(options, most), *_encryption(options)]
 
 
 def compare_clocks(ahead_s: float) -> Iterator[Finding]:
@@ -171,9 +163,9 @@ async def _feed(database: Database) -> Finding:
     """Whether notifications arrive, which is found out by notifying oneself."""
     database.watch(lambda: None, lambda: None)
     deadline = time.monotonic() + LISTEN_S
-    while getattr(database, "feed_mode", "") != "listen" and time.monotonic() < deadline:  # noqa: ASYNC110
+    while database.feed_mode != "listen" and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.05)  # it is another thread that finds out
-    if getattr(database, "feed_mode", "") == "listen":
+    if database.feed_mode == "listen":
         return note("Revocations are heard by notifications, at once.")
     return note(
         "Notifications of the database do not arrive here (a transaction pooler?), so every process asks "

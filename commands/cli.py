@@ -57,7 +57,7 @@ def main(words: Sequence[str]) -> int:
     arguments = make_parser().parse_args(own)
     command: Command = arguments.command
     try:
-        code = asyncio.run(_run(command, Call(arguments, settings_words)))
+        code = asyncio.run(command.run(Call(arguments, settings_words))) or 0
         sys.stdout.flush()
         return code
     except SettingsError as error:
@@ -71,10 +71,6 @@ def main(words: Sequence[str]) -> int:
         return _complain(command, str(error), 1)
     except KeyboardInterrupt:
         return _complain(command, "stopped", 130)
-
-
-async def _run(command: Command, call: Call) -> int:
-    return await command.run(call) or 0
 
 
 def _complain(command: Command, message: str, code: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,7 +81,7 @@ class Command:
     """
 
     name: str
-    run: Callable[[Call], Awaitable[int | None]]
+    run: Callable[[Call], Coroutine[Any, Any, int | None]]
     about: str
     example: str
     arguments: Sequence[Argument] = ()

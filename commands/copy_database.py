@@ -308,15 +308,12 @@ class Target:
                 )
         tables = source.tables()
         for table in tables:
-            if set(self._columns(table.name)) != set(table.columns):
+            if set(self._column_names(table.name)) != set(table.columns):
                 raise CommandError(f"The table {table.name} of the source is not one of this program's")
         with self._wire.transaction():
             names = ", ".join(f'"{table.name}"' for table in tables)
             self._wire.execute(f"TRUNCATE {names}".encode())
             self._wire.execute("INSERT INTO database_copy (source) VALUES (%s)", [source.fingerprint])
-
-    def _columns(self, name: str) -> list[str]:
-        return self._column_names(name, b"")
 
     # -- writing ------------------------------------------------------------------------------------
 
@@ -348,7 +345,7 @@ class Target:
                     f"{table.rows}, so somebody else writes there; stop them, empty the database and run the "
                     "command again"
                 )
-            for column in self._identity_columns(table.name):
+            for column in self._column_names(table.name, b" AND is_identity = 'YES'"):
                 last = max(source.last_id(table.name), self._highest(table.name, column))
                 if last:
                     sequence = "pg_get_serial_sequence(%s, %s)"
@@ -362,10 +359,7 @@ class Target:
         highest: int = self._one(f'SELECT COALESCE(max("{column}"), 0) FROM "{name}"')[0]
         return highest
 
-    def _identity_columns(self, name: str) -> list[str]:
-        return self._column_names(name, b" AND is_identity = 'YES'")
-
-    def _column_names(self, table: str, condition: bytes) -> list[str]:
+    def _column_names(self, table: str, condition: bytes = b"") -> list[str]:
         sql = (
             b"SELECT column_name FROM information_schema.columns"
             b" WHERE table_schema = current_schema() AND table_name = %s"

@@ -220,18 +220,13 @@ async def expired_tokens(sessions: Sessions, session: Session) -> Tokens:
     Raises:
         UnauthorisedError: the session is over.
     """
-    information = await sessions.get_session_information(session.handle)
-    if information is None:
-        raise sessions.session_is_gone(session.handle)
     now = int(sessions.clock.now())
     payload = {**session.access_token_payload, "iat": now - 2, "exp": now - 1}
     return Tokens(
         access_token=sign(sessions.keys.signing_key(), payload, version="5"),
         access_token_expires_at=now - 1,
         front_token=front_token(payload),
-        refresh_token=None,
-        refresh_token_expires_at=information.expiry / 1000,
-        anti_csrf_token=None,
+        refresh_token_expires_at=await session.get_expiry() / 1000,
     )
 
 

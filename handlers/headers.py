@@ -39,9 +39,6 @@ def content_security_policy(scripts_call: str = "", forms_lead_to: Sequence[str]
     )
 
 
-CONTENT_SECURITY_POLICY = content_security_policy()
-
-
 def default_headers(options: Settings) -> list[tuple[str, str]]:
     addresses = Addresses.of(options)
     headers = [

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import BrowserContext, Request, Route
 
-from handlers.headers import CONTENT_SECURITY_POLICY
+from handlers.headers import content_security_policy
 from handlers.return_address import return_address
 from tests.rendering import ROOT, SESSION, render
 
@@ -90,7 +90,7 @@ def page(html: str) -> Answer:
     return {
         "body": html,
         "content_type": "text/html",
-        "headers": {"Content-Security-Policy": CONTENT_SECURITY_POLICY},
+        "headers": {"Content-Security-Policy": content_security_policy()},
     }
 
 
