@@ -3,6 +3,7 @@
 
     the head of a request     32 KiB, 20 seconds from its first byte
     a body                    as its handler takes (handlers/too_large.py), 30 seconds
+    an answer                        60 seconds since the client last took some of it
     a connection without a request   75 seconds, longer than proxies keep one they may use again
 
 Where a server and a proxy before it disagree about where a message ends, somebody smuggles one request in
@@ -43,6 +44,7 @@ MAX_HEAD_BYTES = 32 * 1024
 MAX_HEAD_BYTES_READ = 128 * 1024  # up to here a head that is too large is answered, beyond it cut off
 HEAD_TIMEOUT_S = 20
 BODY_TIMEOUT_S = 30
+ANSWER_TIMEOUT_S = 60
 IDLE_TIMEOUT_S = 75
 LOOK_INTERVAL_S = 1.0
 
@@ -67,17 +69,18 @@ def make_http_server(application: Application) -> LimitedServer:
 class LimitedServer(HTTPServer):
     """Tornado's HTTPServer, which has one time-out for idle connections and slow heads, with one for each.
 
-    Both are kept by looking at all connections once a second: that costs a request nothing.
+    And with one for answers that nobody takes. All are kept by looking at all connections once a second,
+    which costs a request nothing.
     """
 
     head_timeout_s: float = HEAD_TIMEOUT_S
+    answer_timeout_s: float = ANSWER_TIMEOUT_S
     idle_timeout_s: float = IDLE_TIMEOUT_S
 
     def initialize(self, *args: Any, **options: Any) -> None:
         super().initialize(*args, **options)
         self.conn_params.header_timeout = None
-        self._waiting_since: dict[object, float] = {}
-        self._unfinished: dict[HTTP1ServerConnection, float] = {}
+        self._waiting_since: dict[tuple[HTTP1ServerConnection, float, int], float] = {}
         self._looks = PeriodicCallback(
             lambda: self.close_those_that_wait(time.monotonic()), LOOK_INTERVAL_S * 1000
         )
@@ -93,34 +96,36 @@ class LimitedServer(HTTPServer):
         self, server_conn: object, request_conn: Any
     ) -> HTTPMessageDelegate:  # called before each head is read
         request_conn.__class__ = Exchange  # Tornado makes it by itself, and asks nobody of what class
-        self._waiting_since[server_conn] = time.monotonic()
         return super().start_request(server_conn, request_conn)
-
-    def on_close(self, server_conn: object) -> None:
-        del self._waiting_since[server_conn]
-        super().on_close(server_conn)
 
     async def close_all_connections(self) -> None:
         self._looks.stop()
         await super().close_all_connections()
 
     def close_those_that_wait(self, now_s: float) -> None:
-        """Close the connections on which nothing came for too long, or a request's head that does not end."""
-        unfinished = {}
+        """Close the connections that have waited too long for their clients.
+
+        What a look finds as the last one did, with not a byte more written, has waited in between.
+        """
+        waiting_since = {}
         for connection in list(self._connections):
             stream = connection.stream
-            if stream._read_regex is None:  # only heads are read up to a pattern
+            timeout_s = self._timeout_s(stream)
+            if timeout_s is None:
                 continue
-            waiting_since_s = self._waiting_since[connection]
-            if stream._read_buffer_size == 0:
-                over = now_s - waiting_since_s >= self.idle_timeout_s
-            else:  # the head that the last look saw may have ended, and this be another
-                since_s = max(self._unfinished.get(connection, now_s), waiting_since_s)
-                unfinished[connection] = since_s
-                over = now_s - since_s >= self.head_timeout_s - 2 * LOOK_INTERVAL_S
-            if over:
+            found = (connection, timeout_s, stream._total_write_done_index)
+            waiting_since[found] = self._waiting_since.get(found, now_s)
+            if now_s - waiting_since[found] >= timeout_s - 2 * LOOK_INTERVAL_S:
                 stream.close()
-        self._unfinished = unfinished
+        self._waiting_since = waiting_since
+
+    def _timeout_s(self, stream: IOStream) -> float | None:
+        """How long the client may take for what is its turn; None where it is ours, or Tornado counts."""
+        if stream.writing():
+            return self.answer_timeout_s
+        if stream._read_regex is None:  # only heads are read up to a pattern
+            return None
+        return self.head_timeout_s if stream._read_buffer_size else self.idle_timeout_s
 
 
 def _leave(value: bool) -> None:

@@ -13,7 +13,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from unittest.mock import Mock
 
@@ -22,7 +22,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPOutputError, RequestStartLine, ResponseStartLine
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler
@@ -44,7 +44,19 @@ PATIENCE_S = 30.0
 async def listening(app: Application) -> AsyncIterator[tuple[LimitedServer, int]]:
     """The server as it is in production, on a port of its own."""
     await app.start()
-    server = make_http_server(app)
+    async with running(make_http_server(app)) as server_and_port:
+        yield server_and_port
+
+
+def serving(
+    *routes: tuple[str, type[RequestHandler]],
+) -> AbstractAsyncContextManager[tuple[LimitedServer, int]]:
+    """A server that has these handlers only."""
+    return running(LimitedServer(TornadoApplication(list(routes))))
+
+
+@asynccontextmanager
+async def running(server: LimitedServer) -> AsyncIterator[tuple[LimitedServer, int]]:
     (listener,) = bind_sockets(0, "127.0.0.1")
     server.add_sockets([listener])
     try:
@@ -277,10 +289,10 @@ async def test_a_head_that_does_not_end_is_cut_off_and_an_idle_connection_is_not
         assert (await kept[0].read(12)) == b"HTTP/1.1 200"
         for _ in range(100):
             server.close_those_that_wait(now_s)
-            if server._unfinished:
+            if http_server.HEAD_TIMEOUT_S in timeouts(server):
                 break
             await asyncio.sleep(0.01)
-        assert len(server._unfinished) == 1
+        assert timeouts(server).count(http_server.HEAD_TIMEOUT_S) == 1
         slow[1].write(b"A: b\r\n")  # dripping does not help
         server.close_those_that_wait(now_s + http_server.HEAD_TIMEOUT_S - 3)
         assert len(server._connections) == 3
@@ -306,17 +318,20 @@ async def test_a_connection_without_a_request_is_closed_after_its_time_and_one_t
         while len(server._connections) < 2 or any(c.stream._read_regex is None for c in server._connections):
             await asyncio.sleep(0.001)
         (served,) = [c for c in server._connections if c.stream.socket.getpeername()[1] == port_of(writer)]
-        now_s = max(server._waiting_since.values())
-        server.close_those_that_wait(now_s + server.idle_timeout_s - 1)
+        now_s = time.monotonic()
+        server.close_those_that_wait(now_s)
+        server.close_those_that_wait(now_s + server.idle_timeout_s - 3)
         assert len(server._connections) == 2
         served.stream._read_regex, waiting = None, served.stream._read_regex  # as while its page is made
-        server.close_those_that_wait(now_s + server.idle_timeout_s)
+        later_s = now_s + server.idle_timeout_s
+        server.close_those_that_wait(later_s)
         served.stream._read_regex = waiting
+        server.close_those_that_wait(later_s)
         while len(server._connections) == 2:
             await asyncio.sleep(0.001)
         assert server._connections == {served}
-        assert set(server._waiting_since) == {served}
-        server.close_those_that_wait(now_s + server.idle_timeout_s)
+        server.close_those_that_wait(later_s + server.idle_timeout_s)
+        assert len(server._waiting_since) == 1  # nothing is kept of the other
         await asyncio.wait_for(read_all(reader), PATIENCE_S)
         for one in (writer, silent):
             one.close()
@@ -330,18 +345,18 @@ async def test_each_head_has_its_own_time_also_where_every_look_sees_one_that_ha
     async with listening(app) as (server, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(TEXT)
-        while not server._unfinished:
-            server.close_those_that_wait(time.monotonic())
+        now_s = time.monotonic()
+        while timeouts(server) != [http_server.HEAD_TIMEOUT_S]:
+            server.close_those_that_wait(now_s)
             await asyncio.sleep(0.001)
-        ((connection, first_s),) = server._unfinished.items()
+        (connection,) = server._connections
         writer.write(b"\r\n" + TEXT)
         assert (await reader.read(65536)).startswith(b"HTTP/1.1 200")
         while connection.stream._read_regex is None or connection.stream._read_buffer_size == 0:
             await asyncio.sleep(0.001)
-        second_s = server._waiting_since[connection] = first_s + http_server.HEAD_TIMEOUT_S - 3
-        server.close_those_that_wait(first_s + http_server.HEAD_TIMEOUT_S)
+        server.close_those_that_wait(now_s + http_server.HEAD_TIMEOUT_S)
         assert not connection.stream.closed()
-        server.close_those_that_wait(second_s + http_server.HEAD_TIMEOUT_S)
+        server.close_those_that_wait(now_s + 2 * http_server.HEAD_TIMEOUT_S)
         assert await asyncio.wait_for(read_all(reader), PATIENCE_S) == b""
         writer.close()
 
@@ -364,12 +379,60 @@ async def test_the_looks_go_on_after_one_of_them_failed(
         server.idle_timeout_s = 0
         monkeypatch.setattr(server, "close_those_that_wait", partial(look, server))
         assert await exchange(port, b"") == b""
-        assert len(server._connections) == len(server._waiting_since) == 0
+        assert not server._connections
     seen = len(looks)
     assert seen >= 2
     assert "the first look" in caplog.text
     await asyncio.sleep(0.05)
     assert len(looks) == seen  # and end with the server
+
+
+class LongHandler(RequestHandler):
+    """More than the socket's buffers hold."""
+
+    def get(self) -> None:
+        self.write(b"a" * 1_000_000)
+
+
+async def taken(stream: IOStream) -> None:
+    """Nothing more goes out: what may be under way has arrived."""
+    written, last = stream._total_write_done_index, -1
+    while written != last or not stream.writing():
+        await asyncio.sleep(0.02)
+        written, last = stream._total_write_done_index, written
+
+
+@pytest.mark.gen_test
+async def test_an_answer_that_nobody_takes_is_not_kept_and_one_that_is_taken_slowly_is() -> None:
+    """By a clock that this test moves."""
+    async with serving(("/", LongHandler)) as (server, port):
+        now_s = time.monotonic()
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        while not server._connections:
+            await asyncio.sleep(0.001)
+        (connection,) = server._connections
+        stream = connection.stream
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await taken(stream)
+        server.close_those_that_wait(now_s)
+        written = stream._total_write_done_index
+        while stream._total_write_done_index == written:
+            assert await asyncio.to_thread(client.recv, 65536)
+            await asyncio.sleep(0.001)
+        await taken(stream)
+        server.close_those_that_wait(now_s + 2 * http_server.ANSWER_TIMEOUT_S)
+        assert not stream.closed()
+        server.close_those_that_wait(now_s + 3 * http_server.ANSWER_TIMEOUT_S)
+        assert stream.closed()
+        client.close()
+
+
+def timeouts(server: LimitedServer) -> list[float]:
+    """By which the connections that the last look saw will be closed, if nothing more comes."""
+    return [timeout_s for _, timeout_s, _ in server._waiting_since]
 
 
 def port_of(writer: asyncio.StreamWriter) -> int:
@@ -395,8 +458,9 @@ def test_the_time_outs_are_within_their_bounds(app: Application) -> None:
     assert server.head_timeout_s <= 20
     assert server.conn_params.body_timeout is not None
     assert server.conn_params.body_timeout <= 30
-    assert 60 < server.idle_timeout_s <= 75
-    assert server.conn_params.header_timeout is None  # the two above are in its place
+    assert 60 < server.idle_timeout_s - 2 * http_server.LOOK_INTERVAL_S < server.idle_timeout_s <= 75
+    assert server.answer_timeout_s <= 60
+    assert server.conn_params.header_timeout is None  # the two of heads are in its place
     assert not server.conn_params.decompress
 
 
@@ -472,17 +536,10 @@ async def test_the_connection_ends_where_nothing_else_says_where_the_body_ends(
     request_: bytes, body: bytes | None
 ) -> None:
     """RFC 9112, section 6.3, rule 8: HTTP/1.0 has no chunks, even if the client would keep the connection."""
-    server = LimitedServer(TornadoApplication([("/([0-9]+)", EventsHandler)]))
-    (listener,) = bind_sockets(0, "127.0.0.1")
-    server.add_sockets([listener])
-    port = listener.getsockname()[1]
     kept = b" HTTP/1.0\r\nHost: localhost\r\nConnection: Keep-Alive\r\n\r\n"
     last = b"GET /204 HTTP/1.0\r\nHost: localhost\r\n\r\n"
-    try:
+    async with serving(("/([0-9]+)", EventsHandler)) as (_, port):
         answer = await exchange(port, request_ + kept + (last if body is None else b""))
-    finally:
-        server.stop()
-        await server.close_all_connections()
     head, _, rest = answer.partition(b"\r\n\r\n")
     assert (b"\r\nConnection: Keep-Alive" in head) == (body is None)
     if body is None:
