@@ -286,10 +286,9 @@ class Sessions:
         if anti_csrf_check and self.config.anti_csrf == "VIA_TOKEN":
             compare_anti_csrf(token, anti_csrf_token)
         self._ask_feed(token)
-        if check_database or (check_database is None and self.config.check_database):
-            await self._ask_store(token)
-        elif self.feed.state == "lost":
-            await self._ask_store_if_possible(token)
+        wanted = self.config.check_database if check_database is None else check_database
+        if wanted or self.feed.state == "lost":
+            await self._ask_store(token, must_answer=wanted or self.config.feed_lost == "refuse")
         session = Session(self, token)
         if self.global_claim_validators or override_global_claim_validators:
             validators = await chosen_validators(
@@ -335,21 +334,19 @@ class Sessions:
         if changed is not None and token.payload_version < changed[0]:
             raise TryRefreshTokenError("the session's claims have changed")
 
-    async def _ask_store(self, token: AccessToken) -> None:
-        row = await self._store.load(token.handle)
+    async def _ask_store(self, token: AccessToken, *, must_answer: bool) -> None:
+        try:
+            row = await self._store.load(token.handle)
+        except StoreUnavailableError:
+            if must_answer:
+                raise
+            return
         if row is None or not self._is_alive(row):
             raise UnauthorisedError(f"session {session_hash(token.handle)} is not in the store")
         if (row.user_id, row.tenant_id) != (token.user_id, token.tenant_id):
             raise UnauthorisedError(f"session {session_hash(token.handle)} is somebody else's in the store")
         if token.payload_version < row.payload_version or token.generation < row.generation - 1:
             raise TryRefreshTokenError("the access token is older than what the store knows")
-
-    async def _ask_store_if_possible(self, token: AccessToken) -> None:
-        try:
-            await self._ask_store(token)
-        except StoreUnavailableError:
-            if self.config.feed_lost == "refuse":
-                raise
 
     def _is_alive(self, row: SessionRow) -> bool:
         return self.clock.now() < row.ends_at(self.config.session_lifetime_s)

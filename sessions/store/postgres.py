@@ -305,29 +305,25 @@ class PostgresDatabase:
         self._retry_at = monotonic() + delay_s * random.uniform(0.5, 1)  # noqa: S311 - not a secret
 
     def _connect_now(self, options: str) -> Wire:
-        # What the address says comes last, and so holds.
-        options = f"{SERVER_LIMITS}{options} {self._parameters.get('options', '')}"
-        parameters = {**self._parameters, "options": options}
+        parameters = dict(self._parameters)
+        if not self._refuses_options:  # what the address says comes last, and so holds
+            parameters["options"] = f"{SERVER_LIMITS}{options} {parameters.get('options', '')}"
         try:
-            wire = self._open_wire(self._parameters if self._refuses_options else parameters)
+            wire: Wire = psycopg.connect(
+                **parameters,
+                autocommit=True,
+                cursor_factory=psycopg.RawCursor,
+                prepare_threshold=PREPARE_AFTER,
+            )
         except psycopg.OperationalError as error:
             if self._refuses_options or "unsupported startup parameter" not in str(error):
                 raise
             log.warning("%s is behind a pooler: give its role the limits %s", self.place, SERVER_LIMITS)
             self._refuses_options = True
-            wire = self._open_wire(self._parameters)
+            return self._connect_now(options)
         if not _is_direct(wire):
             wire.prepare_threshold = None
         return wire
-
-    @staticmethod
-    def _open_wire(parameters: Mapping[str, Any]) -> Wire:
-        return psycopg.connect(
-            **parameters,
-            autocommit=True,
-            cursor_factory=psycopg.RawCursor,
-            prepare_threshold=PREPARE_AFTER,
-        )
 
     # -- work ---------------------------------------------------------------------------------------
 
