@@ -877,6 +877,17 @@ def _keys_outlive_tokens(settings: Settings) -> None:
     )
 
 
+def _an_older_cookie_domain_is_another(settings: Settings) -> None:
+    same = settings.cookie_domain or "the host alone"
+    _refuse_if(
+        settings.older_cookie_domain == settings.cookie_domain,
+        f"older_cookie_domain and cookie_domain are both {same}, so the cookies in use would be cleared as "
+        "old ones. Leave older_cookie_domain at auto, or name the domain of before.",
+        "older_cookie_domain",
+        "cookie_domain",
+    )
+
+
 def _the_public_gets_https_and_no_debug(settings: Settings) -> None:
     public = settings.public_url and not is_loopback(_host_of(settings.public_url))
     _refuse_if(
@@ -1061,6 +1072,7 @@ def _debug_is_one_process(settings: Settings) -> None:
 RULES: tuple[Callable[[Settings], None], ...] = (
     _lifetimes_are_in_order,
     _keys_outlive_tokens,
+    _an_older_cookie_domain_is_another,
     _the_public_gets_https_and_no_debug,
     _an_open_address_has_a_public_url,
     _a_sample_secret_is_for_debug_only,

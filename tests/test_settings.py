@@ -396,6 +396,12 @@ def test_every_setting_has_a_row_in_the_table_of_wrong_values():
             ("signing_key_rotation_s", "access_token_lifetime_s"),
             "Raise it to 7200",
         ),
+        ({"older_cookie_domain": ""}, ("older_cookie_domain", "cookie_domain"), "at auto"),
+        (
+            {"cookie_domain": "example.com", "older_cookie_domain": ".Example.com", **OPEN_HTTPS},
+            ("older_cookie_domain", "cookie_domain"),
+            "name the domain of before",
+        ),
         ({"public_url": "http://example.com"}, ("public_url", "debug"), "write https://"),
         ({"public_url": "http://192.168.0.2:8888"}, ("public_url", "debug"), "write https://"),
         ({"public_url": "http://localhost.example.com"}, ("public_url", "debug"), "write https://"),
