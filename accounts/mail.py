@@ -124,8 +124,8 @@ class SmtpMailer:
 class Mailbox:
     """Sends nothing and keeps the last mails in memory, newest first: for development and tests."""
 
-    def __init__(self, size: int = MAILBOX_SIZE) -> None:
-        self.mails: deque[Mail] = deque(maxlen=size)
+    def __init__(self) -> None:
+        self.mails: deque[Mail] = deque(maxlen=MAILBOX_SIZE)
         self._received = 0
 
     async def send(self, mail: Mail) -> None:

@@ -170,8 +170,8 @@ def has_secret(options: Settings) -> bool:
     return bool(options.secret) or (options.data_dir / "secret").exists()
 
 
-def check_machine(options: Settings, free_bytes: int | None = None) -> Iterator[Finding]:
-    """Versions and disk. `free_bytes`: on the disk of data_dir, unless it is to be asked."""
+def check_machine(options: Settings) -> Iterator[Finding]:
+    """Versions and disk."""
     if sys.version_info < OLDEST_PYTHON:
         yield error(
             f"Python is {platform.python_version()}, but the kit needs 3.10.", "Install a newer Python."
@@ -181,9 +181,7 @@ def check_machine(options: Settings, free_bytes: int | None = None) -> Iterator[
         if line and not line.startswith(("#", "-")):
             yield from check_requirement(line)
     if not options.verify_only:
-        if free_bytes is None:
-            free_bytes = shutil.disk_usage(_existing(options.data_dir)).free
-        yield from _disk(options.data_dir, free_bytes)
+        yield from _disk(options.data_dir, shutil.disk_usage(_existing(options.data_dir)).free)
 
 
 def _existing(path: Path) -> Path:

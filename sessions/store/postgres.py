@@ -328,7 +328,6 @@ class PostgresDatabase:
     # -- work ---------------------------------------------------------------------------------------
 
     async def now(self) -> float:
-        """What the database's clock shows, in Unix seconds."""
         asked = "SELECT extract(epoch FROM clock_timestamp())::float8"
         return float(await self.read(lambda connection: connection.execute(asked).fetchone()[0]))
 

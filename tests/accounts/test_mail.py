@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from accounts import Mail, Mailbox, MailError, NoMailer, SmtpMailer
+from accounts.mail import MAILBOX_SIZE
 from tests.smtp import LOGIN, USER, PostOffice
 
 SENDER = "no-reply@example.com"
@@ -225,10 +226,10 @@ def test_neither_address_nor_text_shows_when_a_mail_is_printed() -> None:
 
 @pytest.mark.gen_test
 async def test_the_mailbox_keeps_the_last_mails_newest_first() -> None:
-    mailbox = Mailbox(size=2)
-    for subject in ("one", "two", "three"):
-        await mailbox.send(Mail("ann@example.com", subject, "", ""))
-    assert [mail.subject for mail in mailbox.mails] == ["three", "two"]
+    mailbox = Mailbox()
+    for number in range(MAILBOX_SIZE + 2):
+        await mailbox.send(Mail("ann@example.com", str(number), "", ""))
+    assert [mail.subject for mail in mailbox.mails] == [str(n) for n in range(MAILBOX_SIZE + 1, 1, -1)]
 
 
 @pytest.mark.gen_test

@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -117,11 +119,20 @@ def test_secrets_on_the_command_line_and_root_are_found(tmp_path: Path) -> None:
     assert any("runs as root" in what for what in found(of_settings(tmp_path, uid=0)))
 
 
-def test_a_full_disk_and_missing_packages_are_found(tmp_path: Path) -> None:
+def test_a_full_disk_and_missing_packages_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = Settings(data_dir=tmp_path / "not" / "yet")
-    assert found(check_machine(options, free_bytes=10**12)) == []
-    assert "MB are free" in found(check_machine(options, free_bytes=10**9), "warning")[0]
-    assert "95 MB are free" in found(check_machine(options, free_bytes=10**8), "error")[0]
+
+    def with_free(count: int, level: str = "") -> list[str]:
+        def usage(folder: Path) -> SimpleNamespace:
+            assert folder == tmp_path.resolve()  # what is not there has no disk
+            return SimpleNamespace(free=count)
+
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+        return found(check_machine(options), level)
+
+    assert with_free(10**12) == []
+    assert "MB are free" in with_free(10**9, "warning")[0]
+    assert "95 MB are free" in with_free(10**8, "error")[0]
     assert found(check_requirement("tornado>=6.5,<7")) == []
     assert found(check_requirement("psycopg[binary]>=3.0")) == []
     assert "but >=600 is required" in found(check_requirement("tornado>=600"), "error")[0]
