@@ -126,7 +126,6 @@ class KeyRing:
         return candidates[-1]
 
     def can_sign(self) -> bool:
-        """Whether there is a key to sign with."""
         return bool(self._usable())
 
     async def load(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from sessions.access_token import AccessToken
 from sessions.claims import ClaimValidator, validate_claims
 from sessions.clock import Clock, SystemClock
-from sessions.config import AntiCsrf
+from sessions.config import AntiCsrf, SessionConfig
 from sessions.errors import InvalidClaimsError, StoreUnavailableError, TryRefreshTokenError
 from sessions.feed import Listener, State
 from sessions.remote_keys import RemoteKeys
@@ -44,13 +44,11 @@ class RemoteConfig:
         issuer: `iss` of its access tokens. Tokens without the claim, as some of its older versions make
             them, are accepted: the keys are that server's in any case.
         anti_csrf: that server's header check.
-        remembered_tokens: how many verified access tokens are kept in memory.
     """
 
     jwks_url: str
     issuer: str
     anti_csrf: AntiCsrf = "NONE"
-    remembered_tokens: int = 10_000
 
 
 class SilentFeed:
@@ -95,7 +93,7 @@ class RemoteSessions:
             versions=("3", "4", "5"),
             issuer=None,
             objection=self._objection,
-            remembered=config.remembered_tokens,
+            remembered=SessionConfig.remembered_tokens,
         )
 
     def __getattr__(self, name: str) -> Any:
