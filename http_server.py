@@ -3,7 +3,7 @@
 
     the head of a request     32 KiB, 20 seconds from its first byte
     a body                    as its handler takes (handlers/too_large.py), 30 seconds
-    an answer                        60 seconds since the client last took some of it
+    an answer                 60 seconds since the client last took some of it
     a connection without a request   75 seconds, longer than proxies keep one they may use again
 
 Where a server and a proxy before it disagree about where a message ends, somebody smuggles one request in
