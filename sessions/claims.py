@@ -81,11 +81,6 @@ class ClaimValidator:
     claim: "SessionClaim[Any] | None" = None
     should_refetch: Callable[[Payload, int], bool] = _never  # (payload, now_ms)
 
-    def is_content(self, payload: Payload, now_ms: int) -> bool:
-        """Whether there is nothing to fetch again, and nothing to object to."""
-        is_fresh = self.claim is None or not self.should_refetch(payload, now_ms)
-        return is_fresh and self.validate(payload, now_ms).valid
-
 
 class SessionClaim(Generic[T]):
     """A fact about a user, kept in the payload under `key`.

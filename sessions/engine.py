@@ -779,15 +779,12 @@ class Sessions:
 
     async def assert_claims(self, session: Session, validators: Iterable[ClaimValidator]) -> None:
         """See Session.assert_claims."""
-        validators, now_ms, payload = tuple(validators), self.now_ms(), session.token.payload
-        if all(validator.is_content(payload, now_ms) for validator in validators):
-            return  # as at nearly every request
         payload_update, errors = await validate_claims(
             validators,
-            payload,  # not a copy of it: validators read, and run at each request
+            session.token.payload,  # not a copy of it: validators read, and run at each request
             user_id=session.user_id,
             tenant_id=session.tenant_id,
-            now_ms=now_ms,
+            now_ms=self.now_ms(),
         )
         if payload_update:
             await self.change_payload_of(session, payload_update)
