@@ -140,7 +140,7 @@ async def remove_second_factor(call: Call) -> None:
         removed = [await extra.remove_second_factor(user.user_id) for extra in application.extras]
         if not any(removed):
             raise CommandError(f"{user.email} has no second factor")
-        application.journal.record("factor removed", user_id=user.user_id, detail=REASON)
+        application.journal.record("factor removed", user_id=user.user_id, detail=f"{REASON}: second factor")
         _report(call, user, True, "second_factor_removed", "gets in without a second factor")
 
 
@@ -235,7 +235,8 @@ COMMANDS = (
         "remove-second-factor",
         remove_second_factor,
         "Let a user in who has lost the authenticator app and all recovery codes. It is off then, and the "
-        "user may set up another. Be certain who is asking: from then on the password opens the account.",
+        "user may set up another. Be certain who is asking: from then on the password opens the account, and "
+        "no mail tells the owner, as commands send none.",
         "remove-second-factor ann@example.com",
         (USER, JSON),
     ),

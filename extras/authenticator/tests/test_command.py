@@ -54,7 +54,7 @@ def test_the_command_removes_it_and_the_audit_log_says_so(
     async def look(application: Application) -> None:
         assert not await part_of(application).apps.is_on(str(user_id))
         (event,) = await application.audit.events(user_id=str(user_id))
-        assert (event.name, event.detail) == ("factor removed", "command line")
+        assert (event.name, event.detail) == ("factor removed", "command line: second factor")
 
     asyncio.run(with_application(tmp_path, look))
     assert main(words) == 1
