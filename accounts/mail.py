@@ -97,7 +97,8 @@ class SmtpMailer:
                     server.starttls(context=self._tls)
                 if self._user:
                     server.login(self._user, self._password)
-                server.send_message(message)
+                # Named here: some releases of Python cannot read an address like ann@[127.0.0.1] in a header.
+                server.send_message(message, self._from.addr_spec, [mail.to])
         except Exception as error:  # SMTP, sockets, TLS, and whatever the email package makes of an address
             # Not as its cause either: a traceback would show what the message leaves out.
             raise MailError(f"{self._scheme}://{self._host}:{self._port}: {_outline(error)}") from None

@@ -68,6 +68,11 @@ def find_nginx() -> Path | None:
     return Path(found) if found else unpacked if unpacked.exists() else None
 
 
+def find_curl() -> Path | None:
+    found = shutil.which("curl")
+    return Path(found) if found else None
+
+
 @dataclass(frozen=True)
 class Part:
     """Something that pip does not bring."""
@@ -83,6 +88,7 @@ PARTS = {
     "playwright": Part("libatomic, which Playwright needs,", find_playwright, "libatomic1"),
     "postgres": Part("a PostgreSQL server", find_postgres, "postgresql"),
     "nginx": Part("nginx", find_nginx, "nginx"),
+    "curl": Part("curl", find_curl, "curl"),
     "npm": Part(f"npm with Node.js {OLDEST_NODE} or newer", find_npm, "nodejs npm"),
 }
 

@@ -31,6 +31,7 @@ from handlers.openapi import description
 from server import Application
 from tests.client import Client, json_of
 from tests.handlers.parts import LIFETIME_S
+from tests.parts import require
 from tests.serving import ROOT
 from tests.support import FakeClock
 
@@ -244,11 +245,11 @@ async def test_the_described_endpoint_is_in_the_description(app: Application, pr
     assert sorted(description(table, app.options)["paths"]["/api/notes"]) == ["get", "post"]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.gen_test
 async def test_a_program_signs_in_calls_and_refreshes_by_the_commands_of_the_page(
     program: Any, base_url: str
 ) -> None:
+    require("curl")
     await program("api.md")
     sign_in, calls = blocks("api.md", "sh")
     call, refresh = re.findall(r"^curl .*$", calls, re.MULTILINE)
