@@ -13,7 +13,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.parts import require
+from tests.serving import free_port
 
 PASSWORD = "a private one%@:/?"
 PASSWORD_IN_ADDRESS = "a%20private%20one%25%40%3A%2F%3F"
@@ -59,7 +59,7 @@ class Cluster:
     def __init__(self, programs: Path, *, fsync: bool = False) -> None:
         self._programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="stormcellar-postgres-"))
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _server_user()
         password_file = self.folder / "password"
@@ -252,13 +252,6 @@ def _server_user() -> Mapping[str, Any]:
     if os.getuid() != 0:
         return {}
     return {"user": "postgres", "group": pwd.getpwnam("postgres").pw_gid, "extra_groups": []}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 
 import os
 import re
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +19,17 @@ LAST_LINE = "Ctrl+C"  # of what a server says when it is ready
 # Who has not started or stopped by then hangs; a good server takes about a second.
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 20
+
+
+def free_port() -> int:
+    """A loopback port for a program that must be told one.
+
+    It is from below those that the system gives to outgoing connections: none can take it meanwhile.
+    """
+    while True:
+        port = secrets.randbelow(20_000) + 12_000
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def process_env(**extra: str) -> dict[str, str]:

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 /**
- * An OpenID provider for this machine: node provider.mjs REDIRECT_URI. It believes whatever name is typed, and says that
- * the address NAME belongs to that person. Prints its issuer.
+ * An OpenID provider for this machine. It believes whatever name is typed, and says that the address NAME belongs to
+ * that person. Prints its issuer, then reads the redirect URI of its client, which can only now have an address, too.
  */
+import { once } from "node:events";
 import { createServer } from "node:http";
+import { createInterface } from "node:readline";
 import Provider from "oidc-provider";
 
-const [redirectUri] = process.argv.slice(2);
-const server = createServer().listen(0, "127.0.0.1", () => {
+const server = createServer().listen(0, "127.0.0.1", async () => {
   const issuer = `http://localhost:${server.address().port}`;
+  console.log(issuer);
+  const [redirectUri] = await once(createInterface({ input: process.stdin }), "line");
   const provider = new Provider(issuer, {
     clients: [
       {
@@ -26,5 +29,4 @@ const server = createServer().listen(0, "127.0.0.1", () => {
     }),
   });
   server.on("request", provider.callback());
-  console.log(issuer);
 });

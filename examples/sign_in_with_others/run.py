@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from tornado.routing import URLSpec
@@ -41,18 +39,12 @@ def add_provider(application: server.Application, provider: Provider) -> None:
     )
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def start_provider(redirect_uri: str) -> tuple[subprocess.Popen[str], Provider]:
-    """The process, and what to know of it."""
+def start_provider() -> tuple[subprocess.Popen[str], Provider]:
+    """The process, which waits to be told where its client is, and what to know of it."""
     if not (HERE.parent / "node_modules/oidc-provider").exists():
         raise SettingsError("the npm packages are missing: run `npm ci` in examples/, or use `make example`")
     process = subprocess.Popen(
-        ["node", HERE / "provider.mjs", redirect_uri], stdout=subprocess.PIPE, text=True
+        ["node", HERE / "provider.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     issuer = process.stdout.readline().strip()
@@ -64,15 +56,14 @@ def start_provider(redirect_uri: str) -> tuple[subprocess.Popen[str], Provider]:
 
 def main(arguments: Sequence[str]) -> None:
     options: Settings = configuration.load(arguments, os.environ)
-    if options.port == 0:  # the provider must know the address beforehand
-        options = replace(options, port=free_port())
-    origin = options.origin or f"http://localhost:{options.port}"
-    process, provider = start_provider(f"{origin}/sign-in-with/back")
+    process, provider = start_provider()
     try:
         application = server.make_app(options)
         add_provider(application, provider)
 
-        def announce(_port: int) -> None:
+        def announce(port: int) -> None:
+            origin = options.origin or f"http://localhost:{port}"
+            print(f"{origin}/sign-in-with/back", file=process.stdin, flush=True)
             print(f"The kit is at {origin}/login, its provider at {provider.issuer}", flush=True)
             print("Ctrl+C stops them.", flush=True)
 

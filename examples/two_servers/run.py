@@ -10,6 +10,7 @@ Browsers lead every name below .localhost to this machine. Further arguments go 
 from __future__ import annotations
 
 import contextlib
+import secrets
 import signal
 import socket
 import subprocess
@@ -24,8 +25,11 @@ ANNOUNCED = "Ctrl+C"
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """One from below those that the system gives to outgoing connections."""
+    while True:
+        port = secrets.randbelow(20_000) + 12_000
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def start(*settings: str) -> subprocess.Popen[str]:

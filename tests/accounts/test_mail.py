@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from accounts import Mail, Mailbox, MailError, NoMailer, SmtpMailer
 from accounts.mail import MAILBOX_SIZE
+from tests.serving import free_port
 from tests.smtp import LOGIN, USER, PostOffice
 
 SENDER = "no-reply@example.com"
@@ -197,8 +198,7 @@ async def test_a_refused_recipient_is_told_by_the_code_without_the_address() -> 
 
 @pytest.mark.gen_test
 async def test_a_server_that_is_not_there_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     assert await refusal(SmtpMailer(f"smtp://127.0.0.1:{port}", SENDER)) == (
         f"smtp://127.0.0.1:{port}: ConnectionRefusedError (Connection refused)"
     )

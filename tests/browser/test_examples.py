@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import email
 import email.policy
-import socket
 import sys
 import time
 import urllib.request
@@ -19,7 +18,7 @@ from aiosmtpd.smtp import Envelope
 from playwright.sync_api import Page, Request
 
 from tests.parts import require_npm_package
-from tests.serving import ServerProcess
+from tests.serving import ServerProcess, free_port
 
 pytestmark = pytest.mark.npm
 
@@ -272,8 +271,7 @@ def test_auth_react_resets_a_password_by_a_mail_that_went_through_smtp(
 ) -> None:
     complaints.allow(REFUSED)
     taker = MailTaker()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
+    port = free_port()
     smtp = Controller(taker, hostname="127.0.0.1", port=port)
     smtp.start()
     try:

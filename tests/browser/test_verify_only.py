@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from handlers.addresses import Addresses
 from settings import Settings
 from tests.client import PASSWORD
 from tests.rendering import render
-from tests.serving import ServerProcess
+from tests.serving import ServerProcess, free_port
 
 READABLE = ("sFrontToken", "st-last-access-token-update")
 
@@ -41,11 +40,6 @@ def servers(start_server: Callable[..., ServerProcess]) -> Servers:
         f"--jwks_url={api}/auth/jwt/jwks.json",
     )
     return Servers(api, web)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def port_of(origin: str) -> int:

@@ -30,8 +30,8 @@ from tests.faults.history import History
 from tests.faults.test_deploy import children, wait_until
 from tests.figures import Figures
 from tests.parts import require
-from tests.postgres import Cluster, _free_port
-from tests.serving import ROOT, ServerProcess
+from tests.postgres import Cluster
+from tests.serving import ROOT, ServerProcess, free_port
 
 pytestmark = [pytest.mark.faults, pytest.mark.postgres]
 
@@ -66,7 +66,7 @@ class Site:
 
     def __init__(self, folder: Path, database: str) -> None:
         self.folder = folder
-        self.port, self.plain_port = _free_port(), _free_port()
+        self.port, self.plain_port = free_port(), free_port()
         self.url = f"https://localhost:{self.port}"
         self.certificate = make_certificate(folder, "localhost")
         self.tls = ssl.create_default_context(cafile=str(self.certificate))
