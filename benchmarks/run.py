@@ -80,13 +80,13 @@ class Variant:
             return f"{self.module} is not installed (requirements-*.txt)"
         return ""
 
-    def start(self, database: str, folder: str) -> subprocess.Popen[str]:
-        """Serve it, with its files in that folder."""
+    def start(self, database: str, folder: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Serve it, with its files in that folder, by another program that runs it if one is named."""
         program = HERE / self.command[0]
         python = "node" if program.suffix == ".mjs" else PEER_PYTHON if self.is_peer else sys.executable
         more = [f"--database={database}"] if self.database else []
         return subprocess.Popen(
-            [python, program, *self.command[1:], *more],
+            [*under, python, program, *self.command[1:], *more],
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -147,9 +147,15 @@ class Measured:
 class Served:
     """A variant in a process of its own, on core 0 if there are two."""
 
-    def __init__(self, name: str, database: str = "", folder: str = tempfile.gettempdir()) -> None:
+    def __init__(
+        self,
+        name: str,
+        database: str = "",
+        folder: str = tempfile.gettempdir(),
+        under: Sequence[str] = (),
+    ) -> None:
         with on_core(0):  # what is started inherits it, threads and workers included
-            self._process = VARIANTS[name].start(database, folder)
+            self._process = VARIANTS[name].start(database, folder, under)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -157,8 +163,12 @@ class Served:
         said = json.loads(line)
         self.port, self.cookie = said["port"], said["cookie"]
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def cpu_s(self) -> float:
-        return sum(map(cpu_s, family(self._process.pid)))
+        return sum(map(cpu_s, family(self.pid)))
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -385,7 +395,7 @@ def with_bare(names: Sequence[str]) -> list[str]:
 
 def write(names: Sequence[str], rounds: int, seconds: float) -> None:
     """Everything that is measured here by itself, and what other programs of this folder have written."""
-    from benchmarks import micro, scaling, start
+    from benchmarks import instructions, micro, scaling, start
 
     results, left_out = run(with_bare(names), rounds, seconds)
     own = {name: one for name, one in results.items() if not VARIANTS[name].is_peer}
@@ -398,6 +408,7 @@ def write(names: Sequence[str], rounds: int, seconds: float) -> None:
                 table(peers, {n: why for n, why in left_out.items() if VARIANTS[n].is_peer}),
             ]
         ),
+        "Machine instructions": instructions.report(),
         "Its parts": micro.report(),
         "Start and memory": start.report(),
         "Two processes": scaling.report(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
-from benchmarks import micro, refresh_load, run, scaling, start, store, variants
+from benchmarks import instructions, micro, refresh_load, run, scaling, start, store, variants
 from benchmarks.refresh_load import DAY_S, OUTAGE_S, World, crowd, simulate
 from benchmarks.run import Measured, Served, answer_to, request_for
 from benchmarks.scaling import Scaling
@@ -201,7 +202,23 @@ def test_the_results_hold_every_section_and_what_other_programs_wrote(tmp_path: 
     assert run.machine() in text
 
 
-# -- parts, start, two processes -------------------------------------------------------------------------
+# -- instructions, parts, start, two processes -----------------------------------------------------------
+
+
+@pytest.mark.faults
+def test_instructions_are_counted_where_valgrind_is_installed() -> None:
+    if shutil.which("valgrind") is None:
+        assert instructions.report() == "Left out: valgrind is not installed."
+        return
+    counts = instructions.run(["bare"], times=2, pages=20)["bare"]
+    assert counts[0] == pytest.approx(counts[1], rel=0.2)
+    assert min(counts) > 100_000
+
+
+def test_the_table_of_instructions_compares_medians_with_bare_tornado() -> None:
+    text = instructions.table({"bare": [3e6, 2e6, 1e6], "kit": [1e6, 1.25e6, 4e6]})
+    assert "| bare Tornado, constant user ID | 2000 (1000 to 3000) | 1.00 |" in text
+    assert "| **the kit**, everything on | 1250 (1000 to 4000) | 1.60 |" in text
 
 
 @pytest.mark.faults
