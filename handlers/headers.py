@@ -44,8 +44,8 @@ def default_headers(options: Settings) -> list[tuple[str, str]]:
     headers = [
         ("Content-Security-Policy", content_security_policy(addresses.api_origin, addresses.other_pages)),
         ("X-Content-Type-Options", "nosniff"),
-        # With no-referrer browsers send `Origin: null` with forms, which tells us nothing.
-        ("Referrer-Policy", "same-origin"),
+        # So that forms say where they come from, here or at the API server: else they have `Origin: null`.
+        ("Referrer-Policy", "strict-origin-when-cross-origin" if addresses.api_origin else "same-origin"),
         ("Cross-Origin-Opener-Policy", "same-origin"),
         ("Cross-Origin-Resource-Policy", "same-origin"),
         ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),

@@ -98,6 +98,19 @@ def test_cookies_that_the_api_server_leaves_to_scripts_are_written_by_them(
     assert page.url.startswith(f"{servers.api}/login?")
 
 
+def test_without_scripts_the_sign_out_is_for_both_servers(
+    page_without_scripts: Page, servers: Servers
+) -> None:
+    page = page_without_scripts
+    sign_up(page, servers)
+    page.click("button:text-is('Sign out')")
+    page.wait_for_url(f"{servers.web}/")
+    page.wait_for_selector("a:text-is('Sign in')")
+    assert {"sAccessToken", "sRefreshToken"}.isdisjoint(cookies(page.context))
+    page.goto(f"{servers.api}/dashboard")
+    assert page.url.startswith(f"{servers.api}/login?")
+
+
 def test_a_guest_is_led_from_the_refresh_page_to_the_api_servers_sign_in_page(
     page: Page, servers: Servers, complaints: Any
 ) -> None:
