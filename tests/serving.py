@@ -35,7 +35,7 @@ def free_port() -> int:
 def process_env(**extra: str) -> dict[str, str]:
     """An environment in which nothing of the caller's own sets a setting or leads Python elsewhere."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-    return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+    return {**kept, **extra}
 
 
 class ServerProcess:

@@ -128,7 +128,7 @@ server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestH
 print("arguments", *sys.argv[1:])
 print("The kit is at http://localhost:1")
 print(f"It listens on http://127.0.0.1:{server.server_port}")
-print("Ctrl+C stops it.")
+print("Ctrl+C stops it.", flush=True)
 server.serve_forever()
 """
 
