@@ -146,8 +146,10 @@ def new_context(
     for context, has_scripts in contexts:
         if has_scripts:  # else what hear_out waits for never comes
             hear_out(context)
+    unexpected = complaints.unexpected()
+    for context, _ in contexts:
         close(context)
-    assert complaints.unexpected() == []
+    assert unexpected == []
 
 
 @pytest.fixture
