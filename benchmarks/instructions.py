@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.run import VARIANTS, Served, answer_to, machine, request_for
+from benchmarks.run import VARIANTS, Served, answer_to, machine, request_for, spread
 
 NAMES = ("bare", "decode_each_time", "remember", "signed_cookie", "row_per_request_sqlite", "kit")
 TIMES = 3
@@ -91,9 +91,8 @@ def table(found: dict[str, list[float]]) -> str:
         "| --- | ---: | ---: |",
     ]
     for name, counts in found.items():
-        middle = statistics.median(counts)
-        spread = f"{min(counts) / 1000:.0f} to {max(counts) / 1000:.0f}"
-        lines.append(f"| {VARIANTS[name].label} | {middle / 1000:.0f} ({spread}) | {bare / middle:.2f} |")
+        thousands = spread([count / 1000 for count in counts])
+        lines.append(f"| {VARIANTS[name].label} | {thousands} | {bare / statistics.median(counts):.2f} |")
     return "\n".join(lines)
 
 

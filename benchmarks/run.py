@@ -138,10 +138,8 @@ class Measured:
         return cpu_us
 
     def ratio(self) -> str:
-        """Median, least and most; "" if it was left out."""
-        if not self.ratios:
-            return ""
-        return f"{statistics.median(self.ratios):.2f} ({min(self.ratios):.2f} to {max(self.ratios):.2f})"
+        """Their spread; "" if it was left out."""
+        return spread(self.ratios, 2) if self.ratios else ""
 
 
 class Served:
@@ -337,6 +335,11 @@ def _round(results: dict[str, Measured], servers: dict[str, Served], seconds: fl
             results[name].ratios.append((before + after) / 2 / cpu_us)
             before = after
     bare.ratios.append(1.0)
+
+
+def spread(values: Sequence[float], digits: int = 0) -> str:
+    """Median, least and most."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def table(results: dict[str, Measured], left_out: dict[str, str]) -> str:

@@ -32,7 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.run import cpu_s, load, machine, request_for
+from benchmarks.run import cpu_s, load, machine, request_for, spread
 from benchmarks.start import Site
 
 CONNECTIONS = 32
@@ -143,8 +143,7 @@ def table(found: dict[str, Scaling]) -> str:
 
 
 def ratio(one: Sequence[float], two: Sequence[float]) -> str:
-    pairs = [second / first for first, second in zip(one, two, strict=True)]
-    return f"{statistics.median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})"
+    return spread([second / first for first, second in zip(one, two, strict=True)], 2)
 
 
 def report(rounds: int = 7, seconds: float = 3.0) -> str:

@@ -38,7 +38,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.run import TICKS_PER_S, machine
+from benchmarks.run import TICKS_PER_S, machine, spread
 from handlers.seen_from import SeenFrom
 from sessions import SessionConfig, Sessions
 from sessions import engine as engine_module
@@ -445,10 +445,6 @@ async def loop_lag_ms(work: Awaitable[Any]) -> float:
 
 
 # -- the report -------------------------------------------------------------------------------------
-
-
-def spread(values: Sequence[float], digits: int = 0) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def operations_table(tables: Sequence[Table]) -> str:
