@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -18,13 +20,14 @@ from tests.client import PASSWORD
 from tests.support import cheap_keys
 
 SECRET = b"twenty bytes of this"
+T = TypeVar("T")
 
 
-async def with_application(folder: Path, work: object) -> object:
+async def with_application(folder: Path, work: Callable[[Application], Awaitable[T]]) -> T:
     application = make_app(Settings(data_dir=folder), generate_key=cheap_keys())
     await application.start()
     try:
-        return await work(application)  # type: ignore[operator]
+        return await work(application)
     finally:
         await application.stop()
 
@@ -52,8 +55,8 @@ def test_the_command_removes_it_and_the_audit_log_says_so(
     assert json.loads(capsys.readouterr().out) == {"user_id": user_id, "second_factor_removed": True}
 
     async def look(application: Application) -> None:
-        assert not await part_of(application).apps.is_on(str(user_id))
-        (event,) = await application.audit.events(user_id=str(user_id))
+        assert not await part_of(application).apps.is_on(user_id)
+        (event,) = await application.audit.events(user_id=user_id)
         assert (event.name, event.detail) == ("factor removed", "command line: second factor")
 
     asyncio.run(with_application(tmp_path, look))
