@@ -27,6 +27,10 @@ from sessions.events import session_hash
 if TYPE_CHECKING:
     from handlers.base import BaseHandler
 
+    TextHandler = logging.StreamHandler[TextIO]
+else:
+    TextHandler = logging.StreamHandler  # Python 3.10 cannot write the type of its stream
+
 current_request: ContextVar[BaseHandler | None] = ContextVar("current_request", default=None)
 """The handler of the request that is being served; BaseHandler.prepare sets it."""
 
@@ -55,7 +59,7 @@ def request_and_session() -> tuple[str, str]:
     return handler.request_id, session_hash(handler.session.handle) if handler.session else ""
 
 
-class LineHandler(logging.StreamHandler[TextIO]):
+class LineHandler(TextHandler):
     """Writes lines, also those for which nobody made a record.
 
     A record for each request would cost more than all that is done for its session.

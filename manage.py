@@ -10,7 +10,7 @@ except ModuleNotFoundError as missing:
         raise
     sys.exit(
         f"{missing.name} is not installed for this Python. In the clone type `.venv/bin/python manage.py` "
-        "(`make run` makes .venv); elsewhere install requirements.txt."
+        "(`make run` makes .venv); elsewhere install requirements-run.txt."
     )
 
 if __name__ == "__main__":

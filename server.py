@@ -27,7 +27,7 @@ MISSING = [name for name in ("tornado", "jwt", "cryptography") if find_spec(name
 if __name__ == "__main__" and MISSING:
     sys.exit(
         f"Stormcellar does not start: {MISSING[0]} is not installed for this Python. In the clone type "
-        "`make run`, or `.venv/bin/python server.py`; elsewhere install requirements.txt."
+        "`make run`, or `.venv/bin/python server.py`; elsewhere install requirements-run.txt."
     )
 
 import tornado.autoreload

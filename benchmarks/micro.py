@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the parts of a protected page cost, by pyperf (benchmarks/requirements.txt).
+"""What the parts of a protected page cost, by pyperf (benchmarks/requirements-bench.txt).
 
     python benchmarks/micro.py             a table
     python benchmarks/micro.py --fast      sooner, and less exact
@@ -292,7 +292,7 @@ def table(found: dict[str, tuple[float, float]]) -> str:
 
 def report(*arguments: str) -> str:
     if not installed_version("pyperf"):
-        return "Left out: pyperf is not installed (benchmarks/requirements.txt)."
+        return "Left out: pyperf is not installed (benchmarks/requirements-bench.txt)."
     return f"By pyperf {installed_version('pyperf')}.\n\n{table(measure(*arguments))}"
 
 

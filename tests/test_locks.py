@@ -20,11 +20,15 @@ from packaging.utils import canonicalize_name
 from tests.serving import ROOT
 from tools.known_weaknesses import audit, main
 
-LISTS = sorted(ROOT.glob("requirements*.txt"), key=lambda path: path.stem)
+FOLDERS = ("", "tools", "benchmarks", "tests/interop")
+LISTS = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("requirements*.txt"))]
+# Environments beside .venv, with other versions of the same packages.
+APART = {"tools/requirements.txt", "tests/interop/requirements.txt", "benchmarks/requirements-peers.txt"}
+WITH_THE_KIT = [path for path in LISTS if path.relative_to(ROOT).as_posix() not in APART]
 ENTRY = re.compile(
     r"^([\w.-]+)==([\w.!+-]+)(?: ; (.+?))? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.M
 )
-BY_LIST = pytest.mark.parametrize("path", LISTS, ids=[path.name for path in LISTS])
+BY_LIST = pytest.mark.parametrize("path", LISTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
 def lock_of(path: Path) -> str:
@@ -49,13 +53,31 @@ def requirements(path: Path) -> list[Requirement]:
     return found
 
 
+def test_a_release_installs_the_same_list_without_the_test_plugin() -> None:
+    everything = {str(requirement) for requirement in requirements(ROOT / "requirements.txt")}
+    to_run = {str(requirement) for requirement in requirements(ROOT / "requirements-run.txt")}
+    assert {text for text in everything - to_run if not text.startswith("pytest-tornado")} == set()
+    assert to_run < everything
+    locked = {name for name, _ in pins(lock_of(ROOT / "requirements-run.txt"))}
+    assert not {name for name in locked if "pytest" in name}
+
+
+def test_every_program_that_installs_a_lock_resolves_nothing() -> None:
+    """With a resolver pip asks the registry for newer versions, and stops when it finds one."""
+    for name in ("tools/setup", "deploy/release", "deploy/Dockerfile"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert text.count("pip install --") == 1, name
+        assert text.count("--require-hashes") == text.count("--no-deps --require-hashes") == 1, name
+
+
 @BY_LIST
 def test_every_list_has_a_lock_that_was_made_of_it(path: Path) -> None:
     """If this fails: make lock."""
-    command = ["tools/setup", "checksum", path.name]
+    name = path.relative_to(ROOT).as_posix()
+    command = ["tools/setup", "checksum", name]
     checksum = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     first = lock_of(path).splitlines()[0]
-    assert first == f'# Made by "make lock"; do not edit. Of {path.name}: {checksum}', "make lock"
+    assert first == f'# Made by "make lock"; do not edit. Of {name}: {checksum}', "make lock"
 
 
 @BY_LIST
@@ -76,7 +98,7 @@ def test_a_lock_is_nothing_but_versions_and_hashes_and_names_no_registry(path: P
     assert "://" not in text
 
 
-@BY_LIST
+@pytest.mark.parametrize("path", WITH_THE_KIT, ids=lambda path: path.name)
 def test_every_lock_has_the_version_that_development_has(path: Path) -> None:
     """So that what was tested is what runs."""
     developed: dict[str, set[str]] = {}

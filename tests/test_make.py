@@ -30,8 +30,8 @@ case "$*" in *' update'*) touch "{lists}" ;; esac
 case "$*" in *' install '*) test -e "{lists}" && touch "{ensurepip}" ;; esac
 """
 TOOLS = (
-    "awk", "cat", "cksum", "cmp", "cp", "dirname", "env", "grep", "make", "mkdir", "mv", "sed", "sh", "test",
-    "touch", "tr",
+    "awk", "basename", "cat", "cksum", "cmp", "cp", "dirname", "env", "grep", "make", "mkdir", "mv", "sed",
+    "sh", "test", "touch", "tr",
 )  # fmt: skip
 
 
