@@ -300,6 +300,7 @@ class Application(TornadoApplication):
             "database": database,
             "feed": self.sessions.feed.state == "live",
             "keys": self.sessions.keys.can_sign(),
+            "passwords": await self.hasher.works(),
         }
 
     def begin_draining(self) -> None:

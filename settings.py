@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 from urllib.parse import urlsplit
 
+import machine
+
 ENVIRONMENT_PREFIX = "STORMCELLAR_"
 SECRET_MIN_LENGTH = 32  # characters; 192 bits if they are base64url, 128 bits if hexadecimal
 NEW_SECRET = "`python3 -c 'import secrets; print(secrets.token_urlsafe(48))'` prints a good one"
 DAY_S = 24 * 60 * 60
 COOKIE_MAX_AGE_S = 400 * DAY_S  # RFC 6265bis, section 5.5: browsers keep no cookie longer
 LONGEST_S = 3650 * DAY_S  # beyond that a duration is a typing error
+PASSWORD_HASH_BYTES = 19456 * 1024  # the memory of one hash, as accounts/passwords.py has it
 
 T = TypeVar("T")
 
@@ -694,8 +697,9 @@ class Settings:
         unit="threads",
         minimum=0,
         maximum=256,
-        effect="How many passwords are hashed at the same time. 0 is one per core; it is never more than "
-        "that.",
+        effect="How many passwords each process hashes at the same time. 0 is one per core. It is never more "
+        "than one per core, and the hashes of all processes never take more than a quarter of the memory. "
+        "In a container its own limits count, not those of the host.",
         danger="Each takes tens of megabytes and a whole core while it works: on a small machine, sign-ins "
         "then slow the pages down.",
     )
@@ -840,9 +844,13 @@ class Settings:
 
     @property
     def password_hash_workers(self) -> int:
-        """Threads that hash passwords: password_hash_threads, but never more than there are cores."""
-        cores = os.cpu_count() or 1
-        return min(self.password_hash_threads or cores, cores)
+        """Threads that hash passwords: password_hash_threads, within what cores and memory allow.
+
+        All processes together use at most a quarter of the memory, and each has at least one thread.
+        """
+        cores = machine.cores()
+        room = machine.memory_bytes() // 4 // self.processes // PASSWORD_HASH_BYTES
+        return max(1, min(self.password_hash_threads or cores, cores, room))
 
 
 # Rules between settings.

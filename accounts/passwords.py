@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import logging
 import math
 import os
 import re
@@ -22,7 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -30,6 +32,8 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from accounts.errors import TooBusyError
+
+log = logging.getLogger("stormcellar.accounts")
 
 T = TypeVar("T")
 
@@ -71,7 +75,7 @@ class PasswordHasher:
     """Makes and verifies password hashes in PHC string format.
 
     Args:
-        threads: how many hashes are made at the same time; never more than the machine has cores.
+        threads: how many hashes are made at the same time.
             At most `threads` times `parameters.memory_kib` of memory is in use. Each process has its own.
         queue: how many callers may wait for a thread. Whoever comes after them gets `TooBusyError`.
         parameters: for new hashes. Older hashes go on working and are told apart by `needs_rehash`.
@@ -81,12 +85,12 @@ class PasswordHasher:
         if threads < 1 or queue < 0:
             raise ValueError("a password hasher needs at least one thread and a queue of zero or more")
         self.parameters = parameters
-        self._threads = min(threads, os.cpu_count() or 1)
+        self._threads = threads
         self._places_count = self._threads + queue
         self._places = threading.BoundedSemaphore(self._places_count)
-        self._pool = ThreadPoolExecutor(
-            self._threads, thread_name_prefix="password", initializer=_let_others_go_first
-        )
+        self._pool = self._new_pool()
+        self._is_closed = False
+        self._is_broken = False
         self._nobodys_hash = _hash_that_nothing_matches(parameters)
         self._seconds_per_job = 0.0
         _argon2id(parameters)  # impossible parameters, or an OpenSSL without Argon2, stop the start
@@ -118,8 +122,16 @@ class PasswordHasher:
         secret = password.encode()
         return await self._run(lambda: self._verify(self._nobodys_hash if phc is None else phc, secret))
 
+    async def works(self) -> bool:
+        """Tell whether passwords can be hashed. After a failure this tries a thread."""
+        if self._is_broken:
+            with contextlib.suppress(TooBusyError):
+                await self._run(lambda: None)
+        return not self._is_broken
+
     def close(self) -> None:
         """Wait for the hashes that are being made; callers still in the queue are cancelled."""
+        self._is_closed = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _verify(self, phc: str, secret: bytes) -> Verdict:
@@ -141,15 +153,37 @@ class PasswordHasher:
     async def _run(self, job: Callable[[], T]) -> T:
         if not self._places.acquire(blocking=False):
             raise TooBusyError(self._seconds_until_idle())
+        pool = self._pool
         try:
-            future = self._pool.submit(self._timed, job)
-        except RuntimeError:  # closed
+            future = pool.submit(self._timed, job)
+        except RuntimeError as error:
             self._places.release()
-            raise
+            if self._is_closed:
+                raise
+            raise self._broken(pool, error) from error
         # Called once in every case, also when the caller is cancelled: then at once if the job was still
         # waiting, and at its end if it was running.
         future.add_done_callback(lambda _: self._places.release())
-        return await asyncio.wrap_future(future)
+        try:
+            result = await asyncio.wrap_future(future)
+        except BrokenExecutor as error:
+            raise self._broken(pool, error) from error
+        self._is_broken = False
+        return result
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(
+            self._threads, thread_name_prefix="password", initializer=_let_others_go_first
+        )
+
+    def _broken(self, pool: ThreadPoolExecutor, error: Exception) -> TooBusyError:
+        """Replace a pool that can start no thread: the system refused one, or the initializer failed."""
+        if pool is self._pool:
+            log.error("no thread for passwords can be started (%s); the next password tries again", error)
+            self._is_broken = True
+            pool.shutdown(wait=False)  # the threads that it has finish their work
+            self._pool = self._new_pool()
+        return TooBusyError(self._seconds_until_idle())
 
     def _timed(self, job: Callable[[], T]) -> T:
         started = time.perf_counter()
@@ -163,9 +197,13 @@ class PasswordHasher:
 
 
 def _let_others_go_first() -> None:
-    """Pages are served by a thread that needs little, and at once; on Linux each thread has its niceness."""
+    """Lower the priority of this thread, so that pages are served first.
+
+    On Linux each thread has its own niceness. A sandbox may refuse the system call setpriority(2). Hashing works without it.
+    """
     if sys.platform == "linux":
-        os.nice(HASHING_NICENESS)
+        with contextlib.suppress(OSError):
+            os.nice(HASHING_NICENESS)
 
 
 def _argon2id(parameters: Argon2Parameters) -> Argon2id:

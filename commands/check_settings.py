@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import ipaddress
-import os
 import platform
 import re
 import shutil
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import machine
 from commands.finding import Finding, error, note, warning
 from handlers.routes import AccessUnsaid, check_access, routes
 from settings import Settings, is_loopback
@@ -151,7 +151,7 @@ def _load(options: Settings) -> Iterator[Finding]:
             "rate_limits is off: passwords can be guessed as fast as this machine hashes.",
             "Set rate_limits = true, unless something in front does the same.",
         )
-    cores = os.cpu_count() or 1
+    cores = machine.cores()
     if options.processes > cores:
         yield warning(
             f"processes is {options.processes}, but there are {cores} cores.", f"Set processes = {cores}."

@@ -40,6 +40,7 @@ from handlers.caller import (
     is_speculative,
     wants_document,
 )
+from handlers.headers import is_redirect, shorten_head
 from handlers.recent_sign_in import CONFIRM_PASSWORD, SIGN_IN_TIME
 from handlers.rendering import PageLoader
 from handlers.return_address import return_address
@@ -386,7 +387,9 @@ class BaseHandler(RequestHandler):
                 self.transfer.clear(self.arrived_by)
             elif self.session.new_tokens is not None:
                 self.transfer.attach(self.session.new_tokens, self.arrived_by)
-        self.transfer.write(self._headers)
+        if self.transfer.attached is not None:
+            shorten_head(self._headers, self._status_code)
+        self.transfer.write(self._headers, redirects=is_redirect(self._status_code))
 
     # -- errors -------------------------------------------------------------------------------------
 

@@ -58,6 +58,37 @@ def default_headers(options: Settings) -> list[tuple[str, str]]:
     return headers
 
 
+DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+"""The Content-Security-Policy of an answer that shows nothing, as OWASP's REST Security Cheat Sheet has it."""
+
+
+ABOUT_BODIES = (
+    "Content-Type",
+    "Content-Security-Policy",
+    "X-Content-Type-Options",
+    "Cross-Origin-Resource-Policy",
+    "Permissions-Policy",
+)
+
+
+def shorten_head(headers: HTTPHeaders, status: int) -> None:
+    """Leave out what is about a body from redirects, and from JSON what only documents need.
+
+    New tokens then fit beside the rest: nginx takes 4,096 bytes for the head of an answer unless it is told
+    otherwise (proxy_buffer_size).
+    """
+    if is_redirect(status):
+        for name in ABOUT_BODIES:
+            headers.pop(name, None)
+    elif headers.get("Content-Type", "").startswith("application/json"):
+        headers["Content-Security-Policy"] = DATA_POLICY
+        headers.pop("Permissions-Policy", None)
+
+
+def is_redirect(status: int) -> bool:
+    return 300 <= status < 400
+
+
 class StandingHeaders:
     """Makes the headers that an answer begins with. Nothing in them is worked out more than once a second."""
 

@@ -219,8 +219,13 @@ class Transfer:
         self.attached = None
         self.cleared |= set(methods) or {"cookie", "header"}
 
-    def write(self, headers: HTTPHeaders) -> None:
-        """Put the changes into the headers of the answer; clearing first, so that new tokens win."""
+    def write(self, headers: HTTPHeaders, *, redirects: bool = False) -> None:
+        """Put the changes into the headers of the answer; clearing first, so that new tokens win.
+
+        Args:
+            redirects: whether the answer is a redirect. Scripts cannot read its headers, so what is in
+                cookies is not repeated there: the tokens are the largest headers of all.
+        """
         for line in self.other_lines:
             headers.add("Set-Cookie", line)
         if self.attached is None and not self.cleared:
@@ -237,7 +242,11 @@ class Transfer:
             exposed += ["st-access-token", "st-refresh-token"]
         if self.attached is not None:
             exposed += self._write_tokens(headers, self.attached)
-        _expose(headers, exposed)
+            if redirects and self.attached_by == "cookie" and not self.client_writes_cookies():
+                while exposed:
+                    headers.pop(exposed.pop(), None)
+        if exposed:
+            _expose(headers, exposed)
 
     def _write_cleared_cookies(self, headers: HTTPHeaders) -> None:
         jar = self.jar

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import machine
 import settings as settings_module
+from accounts import ARGON2ID
 from settings import Settings, SettingsError, help_text, is_loopback, load, load_or_create_secret, markdown
 from tests.serving import ROOT, process_env
 
@@ -585,9 +587,28 @@ def test_the_database_path(database, path):
     assert Settings(data_dir=Path("somewhere"), database=database).database_path == path
 
 
-def test_passwords_are_never_hashed_on_more_threads_than_there_are_cores(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    assert [Settings(password_hash_threads=n).password_hash_workers for n in (0, 1, 4, 16)] == [4, 1, 4, 4]
+@pytest.mark.parametrize(
+    ("cores", "memory_mib", "processes", "asked", "threads"),
+    [
+        (4, 8000, 1, 0, 4),
+        (4, 8000, 1, 1, 1),
+        (4, 8000, 1, 16, 4),
+        (64, 2048, 1, 0, 26),  # a quarter of the memory
+        (64, 2048, 4, 0, 6),  # all processes share the quarter
+        (64, 256, 2, 64, 1),
+        (1, 16, 1, 0, 1),
+    ],
+)
+def test_threads_for_passwords_fit_cores_and_memory(
+    monkeypatch, cores, memory_mib, processes, asked, threads
+):
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: memory_mib * 1024 * 1024)
+    assert Settings(password_hash_threads=asked, processes=processes).password_hash_workers == threads
+
+
+def test_the_memory_of_a_hash_is_that_of_the_parameters():
+    assert ARGON2ID.memory_kib * 1024 == settings_module.PASSWORD_HASH_BYTES
 
 
 class TestWhereSettingsComeFrom:

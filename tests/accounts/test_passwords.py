@@ -209,13 +209,9 @@ class TestUniformWork:
 class TestStorm:
     """More passwords than the pool has places for."""
 
-    def test_no_more_threads_than_cores(
-        self, make_gate: Callable[[], Gate], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(passwords.os, "cpu_count", lambda: 2)
-
+    def test_no_more_hashes_at_once_than_there_are_threads(self, make_gate: Callable[[], Gate]) -> None:
         async def story() -> None:
-            with hasher(threads=64, queue=8) as made:
+            with hasher(threads=2, queue=8) as made:
                 gate = make_gate()
                 calls = [asyncio.create_task(made.hash("x")) for _ in range(10)]
                 await asyncio.to_thread(gate.entered.acquire)
@@ -319,3 +315,46 @@ class TestStorm:
                 await made.hash("x")
 
         asyncio.run(story())
+
+
+class TestRefusedBySystem:
+    """A sandbox refuses a system call, or a limit on threads is reached."""
+
+    def test_hashing_works_where_the_priority_must_not_change(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(_: int) -> int:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(passwords.os, "nice", refuse)
+        with hasher() as made:
+            phc = asyncio.run(made.hash("correct"))
+            assert asyncio.run(made.verify(phc, "correct")).matches
+
+    @pytest.mark.parametrize("failing", ["_let_others_go_first", "start"])
+    def test_a_pool_that_broke_is_reported_and_replaced(
+        self, monkeypatch: pytest.MonkeyPatch, failing: str
+    ) -> None:
+        """While threads cannot start the caller is told to come back; afterwards hashing works again."""
+
+        def refuse(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        async def story() -> None:
+            with monkeypatch.context() as broken:
+                broken.setattr(threading.Thread if failing == "start" else passwords, failing, refuse)
+                made = PasswordHasher(1, 10, CHEAPEST)
+                for _ in range(3):
+                    with pytest.raises(TooBusyError):
+                        await made.hash("x")
+                assert not await made.works()
+            await made.works()  # the pool may still be one that was made under the failure
+            assert await made.works()
+            assert (await made.verify(await made.hash("x"), "x")).matches
+            made.close()
+
+        asyncio.run(story())
+
+    def test_a_closed_pool_is_not_opened_again(self) -> None:
+        with hasher() as made:
+            pass
+        with pytest.raises(RuntimeError):
+            asyncio.run(made.hash("x"))

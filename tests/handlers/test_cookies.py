@@ -220,7 +220,8 @@ async def test_a_session_that_ends_and_begins_in_one_request_leaves_the_new_toke
 @pytest.mark.gen_test
 async def test_the_front_token_is_what_clients_parse(client: Client, clock: FakeClock) -> None:
     """Standard base64 with padding; `ate` in milliseconds; `up` is the access token's whole payload."""
-    response = await client.sign_up()
+    await client.sign_up()
+    response = await client.refresh()
     text = response.headers["front-token"]
     assert client.cookies["sFrontToken"] == text
     front = json.loads(base64.b64decode(text, validate=True))

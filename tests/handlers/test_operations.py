@@ -39,7 +39,13 @@ def test_a_server_is_ready_with_database_feed_and_keys_and_not_while_it_drains(t
         async with site(tmp_path) as here:
             answer = await get(here, "/readyz")
             assert answer.code == 200
-            assert set(json.loads(answer.body)["checks"]) == {"accepting", "database", "feed", "keys"}
+            assert set(json.loads(answer.body)["checks"]) == {
+                "accepting",
+                "database",
+                "feed",
+                "keys",
+                "passwords",
+            }
             assert json.loads(answer.body)["feed_mode"] == "poll"
             here.application.begin_draining()
             answer = await get(here, "/readyz")

@@ -338,9 +338,21 @@ async def test_cookie_sessions_expose_the_front_token_only(client: Client, clock
 @with_settings(expose_access_token=True)
 @pytest.mark.gen_test
 async def test_a_setting_gives_scripts_the_access_token_of_cookie_sessions(client: Client) -> None:
-    response = await client.sign_up()
+    await client.sign_up()
+    response = await client.refresh()
     assert response.headers["st-access-token"] == client.cookies["sAccessToken"]
     assert exposed(response) == {"front-token", "st-access-token"}
+
+
+@with_settings(expose_access_token=True, anti_csrf="VIA_TOKEN")
+@pytest.mark.gen_test
+async def test_a_redirect_carries_cookies_only(client: Client) -> None:
+    """Scripts cannot read the headers of a redirect, and the head must fit into a proxy's buffer."""
+    response = await client.sign_up()
+    assert response.code == 303
+    assert {"sAccessToken", "sRefreshToken", "sFrontToken", "sAntiCsrf"} <= set(set_cookies(response))
+    names = {"front-token", "st-access-token", "anti-csrf", "Access-Control-Expose-Headers"}
+    assert not [name for name in names if name in response.headers]
 
 
 @pytest.mark.gen_test
