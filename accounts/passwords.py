@@ -199,7 +199,8 @@ class PasswordHasher:
 def _let_others_go_first() -> None:
     """Lower the priority of this thread, so that pages are served first.
 
-    On Linux each thread has its own niceness. A sandbox may refuse the system call setpriority(2). Hashing works without it.
+    On Linux each thread has its own niceness. A sandbox may refuse the system call setpriority(2); hashing
+    works without it.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):

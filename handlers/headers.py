@@ -59,7 +59,7 @@ def default_headers(options: Settings) -> list[tuple[str, str]]:
 
 
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""The Content-Security-Policy of an answer that shows nothing, as OWASP's REST Security Cheat Sheet has it."""
+"""The policy of an answer that shows nothing (OWASP, REST Security Cheat Sheet)."""
 
 
 ABOUT_BODIES = (

@@ -115,15 +115,9 @@ def test_a_real_control_group_is_seen(tmp_path: Path) -> None:
             continue
         try:
             (group / file).write_text(str(limit))
-            program = f"open({str(group / 'cgroup.procs')!r}, 'w').write('0'); import machine; print(machine.memory_bytes())"
-            done = subprocess.run(
-                [sys.executable, "-c", program],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=True,
-            )
+            enter = f"open({str(group / 'cgroup.procs')!r}, 'w').write('0')"
+            command = [sys.executable, "-c", f"{enter}; import machine; print(machine.memory_bytes())"]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
         except OSError:  # this hierarchy has no such controller
             continue
         finally:
