@@ -7,7 +7,7 @@ import logging
 
 from tornado.web import HTTPError, RequestHandler
 
-from handlers.caller import is_speculative
+from handlers.renewal_table import is_speculative
 from logs import only_handler
 
 log = logging.getLogger("stormcellar.access")

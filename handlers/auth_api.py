@@ -15,10 +15,11 @@ from urllib.parse import urlencode
 from tornado.web import HTTPError
 
 from accounts import FIELD_MISSING, FieldErrors, ThrottledError, User, WrongCredentialsError
-from handlers import limits
+from handlers import limits, renewal
 from handlers.account import CHECK_COOKIES, CLEAR_SPECULATION
 from handlers.base import BaseHandler, ProtectedAPIHandler
-from handlers.caller import is_speculative
+from handlers.renewal_table import caller_of, is_speculative
+from handlers.return_address import return_address
 from handlers.seen_from import SeenFrom
 from sessions import Session, SessionError, StoreUnavailableError, UnauthorisedError
 
@@ -27,6 +28,7 @@ ROUNDS_WINDOW_S = 20
 MAX_JSON_BYTES = 64 * 1024
 MAX_JWKS_AGE_S = 3600  # a key that had to be withdrawn is not trusted longer by those who cache
 MAX_ROUNDS = 6  # three renewals; more returns with a good token, for tabs that are opened again all at once
+MAX_ROUNDS_OF_SCRIPTS = 20  # a page may send several requests for one address at once
 RENEWAL, RETURN = 2, 1  # what each counts
 
 
@@ -227,7 +229,7 @@ class RefreshReturnHandler(RefreshHandler):
             if not has_session:
                 self._stop("cookies", back)
                 return
-        elif self._count_round(back, RETURN if has_session else RENEWAL) > MAX_ROUNDS:
+        elif self._count_round(back, RETURN if has_session else RENEWAL) > self._most_rounds():
             self._stop("loop", back)
             return
         elif not has_session:
@@ -238,8 +240,24 @@ class RefreshReturnHandler(RefreshHandler):
                 back = f"{self.request.path}?{query}"
         self.redirect(back, status=303 if self.request.method in ("GET", "HEAD") else 307)
 
+    def redirect_back(self, fallback: str = "/dashboard") -> str:
+        """The address in the detour's query; a field of the form that passes by may have the same name."""
+        website = self.app.options.website_domain
+        return return_address(self.get_query_argument("redirectBack", None), fallback, website)
+
+    def _most_rounds(self) -> int:
+        return MAX_ROUNDS if self.wants_page() else MAX_ROUNDS_OF_SCRIPTS
+
     def _stop(self, reason: str, back: str) -> None:
-        self.see_other("/refresh-session/stopped", reason=reason, redirectBack=back)
+        address = "/refresh-session/stopped"
+        guest = caller_of(self.request).guest
+        if guest == "sign-in":
+            self.see_other(address, reason=reason, redirectBack=back)
+            return
+        if guest == "HX-Redirect":
+            self.set_header("HX-Redirect", f"{address}?{urlencode({'reason': reason, 'redirectBack': back})}")
+        self.set_status(401)
+        self.finish({"message": "unauthorised"})
 
     async def _has_session(self) -> bool:
         """Whether the visitor's access token is good by now: another tab was faster."""
@@ -275,13 +293,18 @@ class RefreshReturnHandler(RefreshHandler):
     def _rounds(self) -> list[str]:
         return (self.transfer.cookie(ROUNDS_COOKIE) or "").strip('"').split(".")
 
-    def answer_document(self, error: SessionError) -> None:
-        """The session is over, and the tokens are cleared. The page decides what that means for a guest;
-        what was sent along with other methods is for the account that sent it, and waits for nobody."""
-        if self.request.method in ("GET", "HEAD"):
+    def answer_session_error(self, error: SessionError) -> None:
+        """Answer the caller of a session that is over. Its tokens are cleared.
+
+        GET returns: the page decides what a guest gets. Other methods end here, because what was sent belongs
+        to the account that sent it.
+        """
+        if not isinstance(error, UnauthorisedError):
+            super().answer_session_error(error)
+        elif self.is_read:
             self.see_other(self.redirect_back())
         else:
-            self.redirect(self.with_return(self.app.addresses.sign_in, self.redirect_back()), status=303)
+            renewal.turn_away(self, error, self.redirect_back())
 
 
 class LoginMethodsHandler(APIHandler):

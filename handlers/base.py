@@ -29,20 +29,14 @@ from tornado.locale import Locale, get_supported_locales
 from tornado.web import HTTPError, RequestHandler
 
 from accounts import ThrottledError, TooBusyError, WrongCredentialsError
+from handlers import renewal
 from handlers.access_log import log_failure, printable
 from handlers.addresses import with_return
-from handlers.caller import (
-    SAFE_METHODS,
-    cors_headers,
-    hostname,
-    is_htmx,
-    is_same_site,
-    is_speculative,
-    wants_document,
-)
+from handlers.caller import SAFE_METHODS, cors_headers, hostname, is_same_site
 from handlers.headers import is_redirect, shorten_head
 from handlers.recent_sign_in import CONFIRM_PASSWORD, SIGN_IN_TIME
 from handlers.rendering import PageLoader
+from handlers.renewal_table import caller_of
 from handlers.return_address import return_address
 from handlers.seen_from import SeenFrom
 from handlers.transfer import Method, Transfer
@@ -74,7 +68,6 @@ MESSAGES = {
     429: "There were too many requests. Please try again later.",
     503: "The server is too busy or being looked after. Please try again in a moment.",
 }
-MOST_TO_REPEAT = 256 * 1024  # bytes of a form
 OUR_FAULT = "Something went wrong on our side. It has been noted."
 
 
@@ -179,14 +172,15 @@ class BaseHandler(RequestHandler):
             return None
 
     def may_renew(self) -> bool:
-        """Whether a visitor with an expired token, whom this public page would take for a guest, should
-        renew it first: pages know who is looking at them."""
-        if self.speaks_json:
-            return True
-        return self.request.method in SAFE_METHODS and self.transfer.may_refresh() and self.wants_page()
+        """Tell whether a public handler has an expired token renewed first, or serves a guest."""
+        return self.speaks_json or renewal.may_renew(self)
 
     def wants_page(self) -> bool:
-        return not self.speaks_json and wants_document(self.request)
+        return not self.speaks_json and caller_of(self.request).reads_pages
+
+    @property
+    def is_read(self) -> bool:
+        return self.request.method in ("GET", "HEAD")
 
     async def override_global_claim_validators(
         self, validators: Sequence[ClaimValidator], session: Session
@@ -356,7 +350,10 @@ class BaseHandler(RequestHandler):
     def redirect_back(self, fallback: str = "/dashboard") -> str:
         """Where the visitor wanted to go, if that is a path of this site or its pages' server."""
         website = self.app.options.website_domain
-        return return_address(self.get_argument("redirectBack", None), fallback, website)
+        wanted = self.get_query_argument("redirectBack", None)
+        if self.request.method not in SAFE_METHODS:
+            wanted = self.get_body_argument("redirectBack", wanted)
+        return return_address(wanted, fallback, website)
 
     def with_return(self, address: str, back: str) -> str:
         """An address of `self.app.addresses` that is to lead back to a page of this site."""
@@ -418,16 +415,19 @@ class BaseHandler(RequestHandler):
             self.answer_later(error.retry_after_s)
         elif isinstance(error, InvalidClaimsError):
             self.answer_invalid_claims(error)
-        elif self.speaks_json:
-            self.answer_json(error)
-        elif is_speculative(self.request):
-            self.answer_speculation()
-        elif is_htmx(self.request):
-            self.answer_htmx(error)
-        elif wants_document(self.request):
-            self.answer_document(error)
         else:
-            self.answer_json(error)
+            renewal.answer(self, error)
+
+    def answer_document(self, error: SessionError) -> None:
+        """Answer a caller that shows pages: renewal or sign-in, then the address of this request."""
+        renewal.answer_document(self, error)
+
+    def answer_part(self, error: SessionError) -> None:
+        """Answer a script, a frame, or what asks for a part of a page."""
+        renewal.answer_part(self, error)
+
+    def answer_htmx(self, error: SessionError) -> None:
+        renewal.answer_htmx(self, error)
 
     def answer_json(self, error: SessionError) -> None:
         """401 as SuperTokens' clients expect it: they refresh, then repeat the request."""
@@ -440,68 +440,15 @@ class BaseHandler(RequestHandler):
         self.set_status(503)
         self.finish()
 
-    def answer_htmx(self, error: SessionError) -> None:
-        """htmx would paint a redirected page into its widget; this header makes it change the page."""
-        _host, slash, rest = self.request.headers.get("HX-Current-URL", "").partition("://")[2].partition("/")
-        back = return_address(slash + rest)
-        address = "/refresh-session" if self._is_worth_a_refresh(error) else self.app.addresses.sign_in
-        self.set_header("HX-Redirect", self.with_return(address, back))
-        self.answer_json(error)
-
-    def answer_document(self, error: SessionError) -> None:
-        """Send a person to where the session is renewed, or to where one begins."""
-        if not self._is_worth_a_refresh(error):
-            self.redirect(self.with_return(self.app.addresses.sign_in, self._this_address()), status=303)
-        elif self.request.method not in ("GET", "HEAD") and self.app.options.verify_only:
-            # A form that goes round by another server comes back as anybody's: its Origin is then `null`.
-            self.render_refresh_page(in_place=True)
-        elif self.request.method not in ("GET", "HEAD"):
-            if not return_address(self.request.uri, fallback=""):
-                self.write_failure(400)  # nothing is sent to another address than it was meant for
-            else:
-                self.redirect(self._detour(), status=307)  # method and body go along
-        elif self.app.options.refresh_mode == "detour" or not self.session_required:
-            self.redirect(self._detour(), status=303)
-        elif self.app.options.refresh_mode == "in_place":
-            self.render_refresh_page(in_place=True)
-        else:
-            self.redirect(self.with_return("/refresh-session", self._this_address()), status=302)
-
-    def _is_worth_a_refresh(self, error: SessionError) -> bool:
-        """Guests and crawlers never meet the refresh page: they hold nothing that it could renew.
-
-        Other servers do not mark those who hold something. So where the API is one, everybody gets there
-        whose browser does not already know that there is no session.
-        """
-        if isinstance(error, TryRefreshTokenError) or self.transfer.may_refresh():
-            return True
-        return self.app.options.verify_only and not self.transfer.knows_no_session()
-
-    def _detour(self) -> str:
-        return self.with_return(self.app.addresses.renew, self._this_address())
-
-    def _this_address(self) -> str:
-        return return_address(self.request.uri)
-
     def render_refresh_page(self, *, in_place: bool) -> None:
-        back = self._this_address() if in_place else self.redirect_back()
+        """Show the page that renews the session: at the wanted address (`in_place`), or at its own."""
+        back = renewal.this_address(self) if in_place else self.redirect_back()
         self.session = None  # the page is the same for everybody
-        form = self._form_to_repeat() if in_place else None
-        self.render("refresh_session.html", redirect_back=back, in_place=in_place, form=form)
-
-    def _form_to_repeat(self) -> list[tuple[str, str]] | None:
-        """The fields of the form that was sent here; None if a page of ours could not send the same."""
-        request = self.request
-        names = request.body_arguments
-        is_plain = bool(names) or not request.body
-        if request.method != "POST" or not is_plain or request.files or request.uri != self._this_address():
-            return None
-        if len(request.body) > MOST_TO_REPEAT or not all(map(str.isascii, names)):
-            return None
-        try:
-            return [(name, value.decode()) for name, values in names.items() for value in values]
-        except UnicodeDecodeError:
-            return None
+        form = renewal.form_to_repeat(self) if in_place else None
+        form_action = renewal.form_action(self)
+        self.render(
+            "refresh_session.html", redirect_back=back, in_place=in_place, form=form, form_action=form_action
+        )
 
     def answer_invalid_claims(self, error: InvalidClaimsError) -> None:
         """403: signed in, but not allowed to be here. A page may say more, or lead somewhere else."""
@@ -511,7 +458,9 @@ class BaseHandler(RequestHandler):
         if not self.wants_page():
             self.finish({"message": error.message, "claimValidationErrors": error.payload})
         elif not self.app.options.verify_only and self.app.account_claims.email_verified.key in claims:
-            self.render("account/verify_email_needed.html", sent=False, continue_at=self._this_address())
+            self.render(
+                "account/verify_email_needed.html", sent=False, continue_at=renewal.this_address(self)
+            )
         elif not self.app.options.verify_only and claims == [SIGN_IN_TIME.key]:
             self.ask_for_password()
         else:
@@ -520,7 +469,7 @@ class BaseHandler(RequestHandler):
     def ask_for_password(self) -> None:
         """Have the visitor confirm the password, and come back here, or to the form that was sent here."""
         if self.request.method in SAFE_METHODS:
-            self.see_other(CONFIRM_PASSWORD, redirectBack=self._this_address())
+            self.see_other(CONFIRM_PASSWORD, redirectBack=renewal.this_address(self))
         else:
             form = return_address(self.form_page or self.request.path)
             self.see_other(CONFIRM_PASSWORD, redirectBack=form, unsent="yes")

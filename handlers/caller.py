@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Who is calling: what a request's own headers say of where it comes from and what it can do with an answer.
+"""Where a request comes from, as its headers say: our own pages, a trusted site, an SDK, or another site.
 
-Source: Fetch Metadata (W3C), RFC 6454 (Origin), Prefetch/Prerender (`Sec-Purpose`), htmx reference.
+Source: Fetch Metadata (W3C), RFC 6454 (Origin).
 """
 
 from __future__ import annotations
@@ -10,27 +10,10 @@ from collections.abc import Collection
 
 from tornado.httputil import HTTPServerRequest
 
+from handlers.renewal_table import SDK_HEADERS
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-DOCUMENT_DESTINATIONS = frozenset({"document", "iframe", "frame", "embed", "object", "fencedframe"})
-SDK_HEADERS = ("rid", "fdi-version", "st-auth-mode")
 CORS_HEADERS = ("content-type", *SDK_HEADERS, "anti-csrf", "authorization")
-
-
-def wants_document(request: HTTPServerRequest) -> bool:
-    """Whether the answer will be shown as a page, so that a redirect makes sense.
-
-    Browsers say so (`Sec-Fetch-Dest`); of other callers those are taken for it that ask for HTML.
-    """
-    destination = request.headers.get("Sec-Fetch-Dest")
-    if destination is not None and destination != "empty":
-        return destination in DOCUMENT_DESTINATIONS
-    if destination == "empty" or is_htmx(request):
-        return False
-    return "text/html" in request.headers.get("Accept", "")
-
-
-def is_htmx(request: HTTPServerRequest) -> bool:
-    return request.headers.get("HX-Request") == "true"
 
 
 def comes_from_client(request: HTTPServerRequest) -> bool:
@@ -38,12 +21,6 @@ def comes_from_client(request: HTTPServerRequest) -> bool:
     return _content_type(request) == "application/json" or any(
         name in request.headers for name in SDK_HEADERS
     )
-
-
-def is_speculative(request: HTTPServerRequest) -> bool:
-    """Whether a browser fetches this ahead of time, perhaps never to show it (prefetch, prerender)."""
-    purposes = (request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
-    return any(word in purpose for purpose in purposes for word in ("prefetch", "preview", "prerender"))
 
 
 def is_same_site(request: HTTPServerRequest, own_origin: str, trusted_origins: Collection[str]) -> bool:

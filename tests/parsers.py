@@ -16,7 +16,8 @@ from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPServerRequest, Req
 
 from accounts import FieldErrors
 from handlers.auth_api import BadRequest, form_fields, required_fields
-from handlers.caller import cors_headers, hostname, is_same_site, is_speculative, wants_document
+from handlers.caller import cors_headers, hostname, is_same_site
+from handlers.renewal_table import TABLE, caller_of
 from handlers.return_address import LONGEST_ADDRESS, return_address
 from handlers.transfer import CookieJar, Transfer
 from sessions import SystemClock, TryRefreshTokenError
@@ -100,13 +101,12 @@ def request_headers(data: bytes) -> None:
     origin = request.headers.get("Origin")
     if same and origin is not None and request.headers.get("Sec-Fetch-Site") not in ("same-origin", "none"):
         assert origin in ("https://www.example.com", "https://app.example.com")
-    wants_document(request)
-    is_speculative(request)
+    assert caller_of(request) in TABLE
     assert all(name.replace("-", "").isalnum() and name.isascii() for name in cors_headers(lines[0]))
     hostname(lines[0])
 
 
-def request_with(headers: dict[str, str]) -> HTTPServerRequest:
+def request_with(headers: dict[str, str], method: str = "POST") -> HTTPServerRequest:
     class Silent:
         def set_close_callback(self, _: Any) -> None:
             pass
@@ -118,7 +118,7 @@ def request_with(headers: dict[str, str]) -> HTTPServerRequest:
             name,
             "".join(character for character in value if character >= " " and character != "\x7f").strip(" "),
         )
-    line = RequestStartLine("POST", "/", "HTTP/1.1")
+    line = RequestStartLine(method, "/", "HTTP/1.1")
     return HTTPServerRequest(headers=found, connection=cast(HTTPConnection, Silent()), start_line=line)
 
 

@@ -354,16 +354,6 @@ async def test_the_marker_says_nothing_and_lives_as_long_as_the_refresh_token(cl
 
 # -- who cannot use a redirect ----------------------------------------------------------------------
 
-SCRIPTS = {
-    "fetch": FETCH,
-    "XMLHttpRequest": {**FETCH, "X-Requested-With": "XMLHttpRequest"},
-    "a script that asks for HTML": {**FETCH, "Accept": "text/html"},
-    "an image": {**FETCH, "Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors"},
-    "a program": {"Accept": "application/json"},
-    "a program that says nothing": {},
-}
-EACH_SCRIPT = pytest.mark.parametrize("headers", SCRIPTS.values(), ids=SCRIPTS)
-
 
 def refusal(response: HTTPResponse) -> tuple[int, object, bool]:
     """Status, body, and whether the client may keep its tokens."""
@@ -372,18 +362,6 @@ def refusal(response: HTTPResponse) -> tuple[int, object, bool]:
         json_of(response),
         not set_cookies(response) and "front-token" not in response.headers,
     )
-
-
-@EACH_SCRIPT
-@pytest.mark.gen_test
-async def test_scripts_get_401_as_json_from_pages(
-    client: Client, clock: FakeClock, headers: dict[str, str]
-) -> None:
-    guest = await client.request("GET", "/sample/note", headers=headers)
-    assert refusal(guest) == (401, {"message": "unauthorised"}, True)
-    await expired(client, clock)
-    late = await client.request("GET", "/sample/note", headers=headers)
-    assert refusal(late) == (401, {"message": "try refresh token"}, True)
 
 
 @pytest.mark.gen_test
@@ -416,27 +394,6 @@ async def test_an_optional_session_that_expired_is_no_guest_at_json_endpoints(
     assert refusal(late) == (401, {"message": "try refresh token"}, True)
     await client.refresh()
     assert json_of(await client.call("/sample/optional", method="GET")) == {"user_id": client.user_id}
-
-
-@pytest.mark.gen_test
-async def test_htmx_is_told_where_to_take_the_whole_page(
-    client: Client, clock: FakeClock, base_url: str
-) -> None:
-    htmx = {**FETCH, "HX-Request": "true", "HX-Current-URL": f"{base_url}/dashboard?tab=2"}
-    guest = await client.request("GET", "/sample/note", headers=htmx)
-    assert (guest.code, guest.headers["HX-Redirect"]) == (401, "/login?redirectBack=/dashboard%3Ftab%3D2")
-    await expired(client, clock)
-    late = await client.request("GET", "/sample/note", headers=htmx)
-    assert (late.code, late.headers["HX-Redirect"]) == (
-        401,
-        "/refresh-session?redirectBack=/dashboard%3Ftab%3D2",
-    )
-    assert "Location" not in late.headers
-    sent = await client.request("POST", "/sample/note", headers=htmx)
-    assert (sent.code, sent.headers["HX-Redirect"]) == (
-        401,
-        "/refresh-session?redirectBack=/dashboard%3Ftab%3D2",
-    )
 
 
 @pytest.mark.gen_test
