@@ -165,7 +165,12 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "refresh page in place": ("refresh_session.html", {"redirect_back": BACK, "in_place": True}),
     "refresh page with a form": (
         "refresh_session.html",
-        {"redirect_back": BACK, "in_place": True, "form": [("note", "a"), ("note", "b")]},
+        {
+            "redirect_back": BACK,
+            "in_place": True,
+            "form_action": BACK,
+            "form": [("note", "a"), ("note", "b")],
+        },
     ),
     "stopped: cookies": ("loop.html", {"reason": "cookies", "redirect_back": BACK}),
     "stopped: clock": ("loop.html", {"reason": "clock", "redirect_back": BACK}),
