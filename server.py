@@ -171,7 +171,12 @@ class Application(TornadoApplication):
             validators.append(EmailVerificationClaim(lambda *_: None).is_verified())
         validators += global_claim_validators
         engine = RemoteSessions(
-            RemoteConfig(options.jwks_url, options.issuer, options.anti_csrf_mode),
+            RemoteConfig(
+                options.jwks_url,
+                options.issuer,
+                options.anti_csrf_mode,
+                audiences=tuple(filter(None, (options.api_domain, options.origin))),
+            ),
             clock=self.clock,
             global_claim_validators=validators,
         )

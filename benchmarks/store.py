@@ -316,7 +316,7 @@ class Table:
 
         async def revoke() -> None:
             if self._created:
-                assert await sessions.revoke_session(self._created.pop())
+                assert await sessions.revoke_session(self._created.pop(), owner=None)
 
         current: list[str] = []
 

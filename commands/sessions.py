@@ -74,7 +74,7 @@ def as_record(session: LivingSession) -> dict[str, object]:
 async def revoke_session(call: Call) -> None:
     handle = call.arguments.session_handle
     async with call.site() as application:
-        if not await application.sessions.revoke_session(handle, reason=REASON):
+        if not await application.sessions.revoke_session(handle, owner=None, reason=REASON):
             raise CommandError(f"There is no session {handle}")
     if call.arguments.json:
         print_json({"session_handle": handle, "revoked": True})

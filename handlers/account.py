@@ -113,7 +113,7 @@ class SignOutHandler(BaseHandler):
 
     async def end(self, handle: str | None) -> None:
         if handle is not None:
-            await self.app.sessions.revoke_session(handle, reason="signed out")
+            await self.app.sessions.revoke_session(handle, owner=None, reason="signed out")
 
     def leave(self) -> None:
         self.session = None

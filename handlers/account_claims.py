@@ -62,7 +62,7 @@ class AccountClaims:
         # Until nothing changed meanwhile: of two changes at once the later one must not be overwritten.
         while self._roles_in_token and (roles := await self._fetch_roles(user_id)) != written:
             for handle in await sessions.get_all_session_handles_for_user(user_id):
-                await sessions.set_claim_value(handle, self.roles, roles)
+                await sessions.set_claim_value(handle, self.roles, roles, owner=user_id)
             written = roles
 
     async def role_validators(self, roles: Iterable[str], session: Session) -> list[ClaimValidator]:

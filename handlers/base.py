@@ -252,12 +252,12 @@ class BaseHandler(RequestHandler):
         )
         user = await self.app.accounts.get(user_id)
         if user is None or user.locked or password_version not in (None, user.password_version):
-            await sessions.revoke_session(session.handle, reason="locked or new password")
+            await sessions.revoke_session(session.handle, owner=user_id, reason="locked or new password")
             raise WrongCredentialsError(user_id)
         for token in (self.transfer.cookie(self.app.jar.access), self.transfer.bearer_token()):
             handle = await sessions.handle_of(token) if token else None
             if handle is not None:
-                await sessions.revoke_session(handle, reason=REPLACED)
+                await sessions.revoke_session(handle, owner=None, reason=REPLACED)
         await self.app.account_claims.catch_up(session)
         for extra in self.app.extras:
             await extra.catch_up(session)

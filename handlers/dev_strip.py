@@ -209,7 +209,7 @@ def claimed_handle(handler: BaseHandler) -> str:
     """The session that the request's access token names, be the token genuine or not; "" without one."""
     text = handler.transfer.cookie(handler.app.jar.access) or handler.transfer.bearer_token()
     token = read(text, ("3", "4", "5")) if text else None
-    if token is None or not token.resembles_ours():
+    if token is None or not token.resembles_ours(handler.app.options.issuer):
         return ""
     return str(json.loads(token.payload_bytes)["sessionHandle"])
 
@@ -297,4 +297,6 @@ class RevokeSessionHandler(ButtonHandler):
     """POST /dev/revoke-session: end the session without telling this browser, as another device would."""
 
     async def press(self) -> None:
-        await self.app.sessions.revoke_session(self.session.handle, reason=REVOKED_BY_STRIP)
+        await self.app.sessions.revoke_session(
+            self.session.handle, owner=self.session.user_id, reason=REVOKED_BY_STRIP
+        )

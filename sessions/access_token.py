@@ -15,6 +15,7 @@ Source: RFC 7515, RFC 7519, RFC 8725 (section 3); SuperTokens' access token, ver
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,19 @@ import jwt
 from jwt.algorithms import RSAAlgorithm
 
 from sessions.base64url import decode_base64url
-from sessions.claims import ENGINE_CLAIMS
+from sessions.claims import strip_protected
 from sessions.keys import SigningKey
+from sessions.store.session_store import to_json
 
 MAX_TOKEN_CHARACTERS = 4096
 MAX_STRING_CHARACTERS = 200
 MAX_DEPTH = 16
+MAX_CLAIMS_BYTES = 2048
+
+# A browser keeps 4,096 bytes of a cookie's name and value. The longest name has 19 bytes and a "=".
+_COOKIE_ROOM = 4096 - len("__Host-sAccessToken=")
+_HEADER_AND_SIGNATURE = 470  # characters: a header with the longest key id, an RSA signature of 2,048 bits
+_ENGINE_BYTES = 290  # of the payload: everything except the ids, the issuer and the application's claims
 
 _HEADER_MEMBERS = {"alg", "typ", "kid", "version"}
 _REQUIRED_STRINGS = {
@@ -36,6 +44,7 @@ _REQUIRED_STRINGS = {
     "4": ("sub", "sessionHandle", "refreshTokenHash1", "tId"),
     "5": ("sub", "sessionHandle", "refreshTokenHash1", "tId", "rsub"),
 }
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
 
 
@@ -54,6 +63,11 @@ class AccessToken:
     anti_csrf_token: str | None
     generation: int
     payload_version: int
+
+    @property
+    def not_before(self) -> int:
+        """When it begins to be valid, by `nbf`; tokens of this server are valid at once."""
+        return int(self.payload.get("nbf", 0))
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any], kid: str) -> AccessToken:
@@ -84,10 +98,15 @@ class UnverifiedToken:
     signature: bytes
     payload_bytes: bytes
 
-    def resembles_ours(self) -> bool:
-        """Whether its payload has the members of one of ours, so that refreshing may help its bearer."""
+    def resembles_ours(self, issuer: str) -> bool:
+        """Whether its payload has the members and the issuer of one of ours, so that a refresh may help.
+
+        A token of another issuer came in a cookie of another site that shares our host or domain.
+        """
         payload = _parse_json(self.payload_bytes)
-        return payload is not None and _has_required_members(payload, self.version)
+        if payload is None or payload.get("iss", issuer) != issuer:
+            return False
+        return _has_required_members(payload, self.version)
 
 
 def read(token: str, accepted_versions: Sequence[str]) -> UnverifiedToken | None:
@@ -111,19 +130,31 @@ def read(token: str, accepted_versions: Sequence[str]) -> UnverifiedToken | None
     return UnverifiedToken(kid, version, signing_input, signature, payload_bytes)
 
 
-def verify(token: UnverifiedToken, public_key: Any, issuer: str | None) -> AccessToken | None:
-    """Check signature, then claims. None if any of them is not as it must be; expiry is not judged here.
+def verify(
+    token: UnverifiedToken,
+    public_key: Any,
+    issuer: str,
+    *,
+    audiences: Sequence[str] = (),
+    issuer_may_be_missing: bool = False,
+) -> AccessToken | None:
+    """Check signature, then claims. None if any of them is not as it must be; no time is judged here.
 
     Args:
         public_key: the key that `token.kid` names.
-        issuer: what `iss` must equal; None to accept any.
+        issuer: what `iss` must equal.
+        audiences: our names. If the token has `aud`, one of them or the issuer must be in it (RFC 7519,
+            section 4.1.3).
+        issuer_may_be_missing: accept a token without `iss`.
     """
     if not _RS256.verify(token.signing_input, public_key, token.signature):
         return None
     payload = _parse_json(token.payload_bytes)
     if payload is None or not _has_required_members(payload, token.version):
         return None
-    if issuer is not None and payload.get("iss") != issuer:
+    if payload.get("iss", issuer if issuer_may_be_missing else None) != issuer:
+        return None
+    if "aud" in payload and not {issuer, *audiences} & set(_audiences(payload["aud"])):
         return None
     if not _is_integer(payload.get("sc-gen", 0)) or not _is_integer(payload.get("sc-ver", 0)):
         return None
@@ -161,7 +192,8 @@ def mint(
         "parentRefreshTokenHash1": None,
         "antiCsrfToken": anti_csrf_token,
         "iss": issuer,
-        **{name: value for name, value in claims.items() if name not in ENGINE_CLAIMS},
+        **strip_protected(claims),
+        **({"aud": audience_with(claims["aud"], issuer)} if "aud" in claims else {}),
         "sc-gen": generation,
         "sc-ver": payload_version,
     }
@@ -173,12 +205,52 @@ def sign(key: SigningKey, payload: dict[str, Any], **headers: str) -> str:
     return jwt.encode(payload, key.private_key, algorithm="RS256", headers={"kid": key.kid, **headers})
 
 
+def audience_with(audience: Any, issuer: str) -> list[str]:
+    """The application's `aud` and the issuer: this server must be in the audience of its own tokens."""
+    return list(dict.fromkeys([*_audiences(audience), issuer]))
+
+
+def check_claims(claims: Mapping[str, Any], issuer: str, ids_bytes: int) -> None:
+    """Refuse claims with which this server would refuse its own token, or the browser the cookie.
+
+    Args:
+        ids_bytes: how much room the ids of the session may take in the payload.
+
+    Raises:
+        ValueError: the claims are too large, nested too deeply, or not what JSON in a token can say.
+    """
+    text = to_json(claims)
+    if _parse_json(text.encode()) is None:
+        raise ValueError(
+            f"claims must be JSON of at most {MAX_DEPTH} levels, without repeated names or lone surrogates"
+        )
+    if "aud" in claims and not _audiences(claims["aud"]):
+        raise ValueError("the claim aud must be text or a list of texts")
+    issuer_bytes = len(to_json(issuer)) * (2 if "aud" in claims else 1)
+    room = (_COOKIE_ROOM - _HEADER_AND_SIGNATURE) * 3 // 4 - _ENGINE_BYTES - ids_bytes - issuer_bytes
+    room = min(room, MAX_CLAIMS_BYTES)
+    if len(text) > room:
+        raise ValueError(
+            f"the claims of this session would take {len(text)} bytes; a cookie has room for {room}. "
+            "Keep what is large in session_data_in_database"
+        )
+
+
+def _audiences(value: Any) -> list[str]:
+    """The names in an `aud` claim, one text or a list of texts; none if it is neither."""
+    names = [value] if isinstance(value, str) else value
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []
+
+
 def _has_required_members(payload: Mapping[str, Any], version: str) -> bool:
     strings = all(
         isinstance(payload.get(name), str) and 0 < len(payload[name]) <= MAX_STRING_CHARACTERS
         for name in _REQUIRED_STRINGS[version]
     )
-    if payload.get("stt", 0) != 0:  # an OAuth token of SuperTokens', signed with the same keys
+    stt = payload.get("stt", 0)
+    if type(stt) is not int or stt != 0:  # an OAuth token of SuperTokens', signed with the same keys
+        return False
+    if "nbf" in payload and not _is_integer(payload["nbf"]):
         return False
     return strings and _is_integer(payload.get("iat")) and _is_integer(payload.get("exp"))
 
@@ -188,7 +260,26 @@ def _is_integer(value: Any) -> bool:
 
 
 def _parse_json(data: bytes) -> dict[str, Any] | None:
-    """A JSON object without repeated names, non-numbers or deep nesting; None for anything else."""
+    """A JSON object without repeated names, non-numbers, deep nesting or text that UTF-8 cannot say.
+
+    None for anything else.
+    """
+    if _SURROGATE.search(data):  # most payloads have no such escape
+        return _parse_escapes(data)
+    return _load(data)
+
+
+def _parse_escapes(data: bytes) -> dict[str, Any] | None:
+    """As `_parse_json`, for text in which surrogates must come in pairs."""
+    value = _load(data)
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None
+    return value
+
+
+def _load(data: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError):

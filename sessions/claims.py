@@ -26,13 +26,10 @@ FetchValue = Callable[[str, str, Payload], Awaitable[T | None] | T | None]
 """(user_id, tenant_id, current payload) -> the value as JSON, or None: there is none. Sync or async."""
 
 PROTECTED_CLAIMS = frozenset({
-    "sub", "rsub", "tId", "iat", "exp", "stt", "sessionHandle", "antiCsrfToken",
+    "iss", "sub", "rsub", "tId", "iat", "nbf", "exp", "stt", "sessionHandle", "antiCsrfToken",
     "refreshTokenHash1", "parentRefreshTokenHash1", "sc-gen", "sc-ver",
 })  # fmt: skip
 """Names in the payload that belong to the engine. An application can neither set nor remove them."""
-
-ENGINE_CLAIMS = PROTECTED_CLAIMS | {"iss"}
-"""All that the engine writes itself; an application that sets `iss` is not refused, but not heard either."""
 
 
 def strip_protected(payload: Payload) -> dict[str, Any]:
@@ -43,15 +40,22 @@ def strip_protected(payload: Payload) -> dict[str, Any]:
 def merge_payload(payload: Payload, update: Payload) -> dict[str, Any]:
     """A copy of `payload` with `update` laid over it, at the root only; None removes a name.
 
+    None for a name of PROTECTED_CLAIMS is ignored, as SuperTokens' backend SDKs do.
+
     Raises:
-        ValueError: the update contains a name of PROTECTED_CLAIMS.
+        ValueError: the update sets a name of PROTECTED_CLAIMS.
     """
+    update = {name: value for name, value in update.items() if not _is_ignored(name, value)}
     if offending := sorted(PROTECTED_CLAIMS & update.keys()):
         raise ValueError(
             f"these names in the access token belong to the session engine: {', '.join(offending)}"
         )
     merged = {**payload, **update}
     return {name: value for name, value in merged.items() if value is not None or name not in update}
+
+
+def _is_ignored(name: str, value: Any) -> bool:
+    return value is None and name in PROTECTED_CLAIMS
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class SessionClaim(Generic[T]):
 
     def get_last_refetch_ms(self, payload: Payload) -> int | None:
         fetched_at = self._entry(payload).get("t")
-        return fetched_at if isinstance(fetched_at, int) else None
+        return fetched_at if type(fetched_at) is int else None  # true is an int in Python
 
     def _entry(self, payload: Payload) -> Payload:
         entry = payload.get(self.key)
@@ -165,7 +169,11 @@ class SessionClaim(Generic[T]):
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality as JSON has it: true is not 1, which Python holds equal."""
+    """Compare as JSON does, at every depth: true is not 1, which Python holds equal, but 1.0 is 1."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 

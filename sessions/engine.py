@@ -37,11 +37,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sessions import access_token as jwt
 from sessions.access_token import AccessToken
 from sessions.claims import (
-    ENGINE_CLAIMS,
+    PROTECTED_CLAIMS,
     ClaimValidator,
     SessionClaim,
     merge_payload,
-    strip_protected,
     validate_claims,
 )
 from sessions.clock import Clock, SystemClock
@@ -69,7 +68,6 @@ T = TypeVar("T")
 TheftHook = Callable[[str, str], "Awaitable[None] | None"]
 
 DEFAULT_TENANT = "public"
-MAX_CLAIMS_BYTES = 2048
 MAX_IDS_BYTES = 330
 MAINTENANCE_INTERVAL_S = 60.0
 NOTE_USE_DELAY_S = 0.05
@@ -214,7 +212,7 @@ class Sessions:
         """Begin a session; its `new_tokens` are for the client.
 
         Args:
-            access_token_payload: claims for the access token; names of the engine's own are left out.
+            access_token_payload: claims for the access token, as for `merge_into_access_token_payload`.
             session_data_in_database: kept in the store only.
             created_from: what is to be remembered of the client, such as its address; any short text. The
                 store keeps it, and beside it the one that came with the last rotation.
@@ -222,16 +220,15 @@ class Sessions:
 
         Raises:
             ValueError: the claims or ids are too large for a cookie, an id is empty or no text that every
-                store can keep, or one of `claims` builds a protected name.
+                store can keep, or the claims have a name of the engine's own.
         """
         handle = str(uuid.uuid4()) + ("" if tenant_id == DEFAULT_TENANT else f"_{tenant_id}")
         _check_ids(user_id, tenant_id, handle)
-        payload = strip_protected(access_token_payload or {})
+        payload = merge_payload({}, access_token_payload or {})
         for claim in self.claims:
             built = await claim.build(user_id, tenant_id, payload, self.now_ms())
             payload = merge_payload(payload, built)
-        payload.pop("iss", None)
-        _check_size(payload)
+        self._check_claims(payload)
         now = self.clock.now()
         row = SessionRow(
             handle=handle,
@@ -323,6 +320,8 @@ class Sessions:
             return "was signed by the other kind of key"
         if token.expires_at - token.issued_at > self.config.access_token_lifetime_s:
             return "lives longer than is allowed now"
+        if token.issued_at > self.clock.now() + CLOCK_MARGIN_S:
+            return "was issued in the future"
         return ""
 
     def _ask_feed(self, token: AccessToken) -> None:
@@ -467,7 +466,7 @@ class Sessions:
         return in_grace or row.used_generation < row.generation
 
     async def _theft(self, row: SessionRow) -> None:
-        await self._revoke([row.handle], reason="theft")
+        await self._revoke([row.handle], owner=row.user_id, reason="theft")
         self._tell("theft", row.handle, row.user_id)
         if self.on_token_theft is not None:
             try:
@@ -531,14 +530,16 @@ class Sessions:
 
     # -- revoke -------------------------------------------------------------------------------------
 
+    # Calls that end or change other people's sessions take `owner`: the user whose session it must be. None
+    # means any user's session: only the program's own decisions may say so, never a handle from a client.
+
     async def revoke_session(
-        self, session_handle: str, *, owner: str | None = None, reason: str = "revoked"
+        self, session_handle: str, *, owner: str | None, reason: str = "revoked"
     ) -> bool:
         """End a session: here at once, on every other process within moments.
 
         Args:
-            owner: the user whose session it must be; None: anybody's. To be given whenever the handle came
-                from a client.
+            owner: the user whose session it must be; None: any user's.
 
         Returns:
             Whether there was one.
@@ -546,10 +547,14 @@ class Sessions:
         return bool(await self._revoke([session_handle], owner=owner, reason=reason))
 
     async def revoke_multiple_sessions(
-        self, session_handles: Iterable[str], *, reason: str = "revoked"
+        self, session_handles: Iterable[str], *, owner: str | None, reason: str = "revoked"
     ) -> list[str]:
-        """End several sessions in one transaction; returns the handles of those that were there."""
-        return await self._revoke(session_handles, reason=reason)
+        """End several sessions in one transaction; returns the handles of those that were there.
+
+        Args:
+            owner: the user whose sessions they must be; None: any user's.
+        """
+        return await self._revoke(session_handles, owner=owner, reason=reason)
 
     async def revoke_all_sessions_for_user(
         self,
@@ -566,7 +571,7 @@ class Sessions:
         )
         return self._note_revoked(revoked, until, reason)
 
-    async def _revoke(self, handles: Iterable[str], *, owner: str | None = None, reason: str) -> list[str]:
+    async def _revoke(self, handles: Iterable[str], *, owner: str | None, reason: str) -> list[str]:
         until = self._tokens_end()
         revoked = await self._store.revoke(handles, owner=owner, reason=reason, keep_until=until)
         return self._note_revoked(revoked, until, reason)
@@ -617,7 +622,7 @@ class Sessions:
 
     def _show(self, session: Session, row: SessionRow) -> None:
         """Have the object say what the store does, though its client holds no token that does."""
-        own = {name: value for name, value in session.token.payload.items() if name in ENGINE_CLAIMS}
+        own = {name: value for name, value in session.token.payload.items() if name in PROTECTED_CLAIMS}
         payload = {**own, **row.payload, "sc-ver": row.payload_version}
         session.replace_token(AccessToken.from_payload(payload, session.token.kid))
 
@@ -703,38 +708,46 @@ class Sessions:
         )
 
     async def update_session_data_in_database(
-        self, session_handle: str, data: Mapping[str, Any] | None
+        self, session_handle: str, data: Mapping[str, Any] | None, *, owner: str | None
     ) -> bool:
-        """Replace a session's data; False if there is no such session."""
+        """Replace a session's data; False if the owner has no such session."""
         return await self._store.replace_data(
-            session_handle, data or {}, self.clock.now(), self.config.session_lifetime_s
+            session_handle, data or {}, self.clock.now(), self.config.session_lifetime_s, owner=owner
         )
 
     # -- claims -------------------------------------------------------------------------------------
 
-    async def merge_into_access_token_payload(self, session_handle: str, update: Mapping[str, Any]) -> bool:
-        """Lay `update` over a session's claims; None removes one. False if there is no such session.
+    async def merge_into_access_token_payload(
+        self, session_handle: str, update: Mapping[str, Any], *, owner: str | None
+    ) -> bool:
+        """Lay `update` over a session's claims; None removes one. False if the owner has no such session.
 
         Its present access tokens are answered with TryRefreshTokenError from now on, everywhere.
 
         Raises:
             ValueError: a name of the engine's own, or claims too large for a cookie.
         """
-        return await self._change_payload(session_handle, update) is not None
+        return await self._change_payload(session_handle, update, owner=owner) is not None
 
-    async def fetch_and_set_claim(self, session_handle: str, claim: SessionClaim[Any]) -> bool:
+    async def fetch_and_set_claim(
+        self, session_handle: str, claim: SessionClaim[Any], *, owner: str | None
+    ) -> bool:
         row = await self._living_row(session_handle)
-        if row is None:
+        if row is None or owner not in (None, row.user_id):
             return False
         update = await claim.build(row.user_id, row.tenant_id, row.payload, self.now_ms())
-        return await self.merge_into_access_token_payload(session_handle, update)
+        return await self.merge_into_access_token_payload(session_handle, update, owner=owner)
 
-    async def set_claim_value(self, session_handle: str, claim: SessionClaim[T], value: T) -> bool:
+    async def set_claim_value(
+        self, session_handle: str, claim: SessionClaim[T], value: T, *, owner: str | None
+    ) -> bool:
         update = claim.add_to_payload({}, value, self.now_ms())
-        return await self.merge_into_access_token_payload(session_handle, update)
+        return await self.merge_into_access_token_payload(session_handle, update, owner=owner)
 
-    async def remove_claim(self, session_handle: str, claim: SessionClaim[Any]) -> bool:
-        return await self.merge_into_access_token_payload(session_handle, claim.remove_from_payload())
+    async def remove_claim(self, session_handle: str, claim: SessionClaim[Any], *, owner: str | None) -> bool:
+        return await self.merge_into_access_token_payload(
+            session_handle, claim.remove_from_payload(), owner=owner
+        )
 
     async def get_claim_value(self, session_handle: str, claim: SessionClaim[T]) -> T | None:
         """The claim's value in the store, None if absent.
@@ -774,7 +787,9 @@ class Sessions:
             now_ms=self.now_ms(),
         )
         if payload_update:
-            await self.merge_into_access_token_payload(session_handle, payload_update)
+            await self.merge_into_access_token_payload(
+                session_handle, payload_update, owner=information.user_id
+            )
         return errors
 
     async def assert_claims(self, session: Session, validators: Iterable[ClaimValidator]) -> None:
@@ -793,7 +808,7 @@ class Sessions:
 
     async def change_payload_of(self, session: Session, update: Mapping[str, Any]) -> None:
         """See Session.merge_into_access_token_payload."""
-        row = await self._change_payload(session.handle, update)
+        row = await self._change_payload(session.handle, update, owner=session.user_id)
         if row is None:
             raise self.session_is_gone(session.handle)
         old = session.token
@@ -814,13 +829,14 @@ class Sessions:
         session.replace_token(token)
         session.new_tokens = tokens
 
-    async def _change_payload(self, handle: str, update: Mapping[str, Any]) -> SessionRow | None:
-        update = {name: value for name, value in update.items() if name != "iss"}
+    async def _change_payload(
+        self, handle: str, update: Mapping[str, Any], *, owner: str | None
+    ) -> SessionRow | None:
         merge_payload({}, update)  # refuses protected names before anything is touched
 
         def change(payload: dict[str, Any]) -> dict[str, Any]:
             merged = merge_payload(payload, update)
-            _check_size(merged)
+            self._check_claims(merged)
             return merged
 
         until = self._tokens_end()
@@ -830,10 +846,14 @@ class Sessions:
             now=self.clock.now(),
             session_lifetime_s=self.config.session_lifetime_s,
             keep_until=until,
+            owner=owner,
         )
         if row is not None and row.payload_version > 0:
             self.feed.note_payload(handle, row.payload_version, until)
         return row
+
+    def _check_claims(self, payload: Mapping[str, Any]) -> None:
+        jwt.check_claims(payload, self.config.issuer, MAX_IDS_BYTES)
 
     async def _living_row(self, handle: str) -> SessionRow | None:
         row = await self._store.load(handle)
@@ -849,14 +869,4 @@ def _check_ids(user_id: str, tenant_id: str, handle: str) -> None:
         raise ValueError(
             f"user id and tenant id must not be empty, and a cookie has room for {MAX_IDS_BYTES} bytes of "
             f"ids; these take {size}"
-        )
-
-
-def _check_size(claims: Mapping[str, Any]) -> None:
-    """Browsers drop a cookie above 4 KB in silence; the claims stand in two cookies, base64-encoded."""
-    size = len(to_json(claims))
-    if size > MAX_CLAIMS_BYTES:
-        raise ValueError(
-            f"the claims of this session would take {size} bytes; a cookie has room for {MAX_CLAIMS_BYTES}. "
-            "Keep what is large in session_data_in_database"
         )

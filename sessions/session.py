@@ -133,7 +133,7 @@ class Session:
 
     async def revoke(self, *, reason: str = "revoked") -> None:
         """End this session, here and everywhere. Ending an ended one does no harm."""
-        await self._engine.revoke_session(self.handle, reason=reason)
+        await self._engine.revoke_session(self.handle, owner=self.user_id, reason=reason)
         self.revoked = True
         self.new_tokens = None
 
@@ -175,7 +175,7 @@ class Session:
 
     async def update_session_data_in_database(self, data: Mapping[str, Any]) -> None:
         """Replace the data that the store keeps with this session; it never reaches the client."""
-        if not await self._engine.update_session_data_in_database(self.handle, data):
+        if not await self._engine.update_session_data_in_database(self.handle, data, owner=self.user_id):
             raise self._engine.session_is_gone(self.handle)
 
     async def get_time_created(self) -> int:

@@ -18,6 +18,7 @@ from sessions.access_token import AccessToken
 from sessions.claims import ClaimValidator
 from sessions.clock import Clock
 from sessions.errors import StoreUnavailableError, TryRefreshTokenError, UnauthorisedError
+from sessions.keys import CLOCK_MARGIN_S
 
 if TYPE_CHECKING:
     from sessions.session import Session
@@ -43,7 +44,9 @@ class Verifier:
 
     Args:
         versions: the token layouts that are accepted.
-        issuer: what `iss` must equal; None leaves that to `objection`.
+        issuer: what `iss` must equal.
+        audiences: names of this server, beside the issuer, that `aud` may have.
+        issuer_may_be_missing: accept tokens without `iss`.
         objection: why a genuine token is not accepted here; "" if it is.
         first_seen: called with each token that is remembered.
         remembered: how many tokens are kept in memory.
@@ -55,8 +58,10 @@ class Verifier:
         clock: Clock,
         *,
         versions: Sequence[str],
-        issuer: str | None,
-        objection: Callable[[AccessToken], str],
+        issuer: str,
+        audiences: Sequence[str] = (),
+        issuer_may_be_missing: bool = False,
+        objection: Callable[[AccessToken], str] = lambda _: "",
         first_seen: Callable[[AccessToken], None] = lambda _: None,
         remembered: int,
     ) -> None:
@@ -64,22 +69,24 @@ class Verifier:
         self._clock = clock
         self._versions = tuple(versions)
         self._issuer = issuer
+        self._audiences = tuple(audiences)
+        self._issuer_may_be_missing = issuer_may_be_missing
         self._objection = objection
         self._first_seen = first_seen
         self._most = remembered
         self._remembered: OrderedDict[str, AccessToken] = OrderedDict()
 
     def recognises(self, text: str) -> bool:
-        """Whether this has the form of an access token of ours; other services' tokens have not."""
+        """Whether this has the form and the issuer of an access token of ours; no key is asked."""
         unverified = jwt.read(text, self._versions)
-        return unverified is not None and unverified.resembles_ours()
+        return unverified is not None and unverified.resembles_ours(self._issuer)
 
     async def living_token(self, text: str | None, *, required: bool) -> AccessToken | None:
         """A genuine token that has not expired; None without one, if none is required.
 
         Raises:
-            TryRefreshTokenError: it has expired, or resembles ours without being genuine.
-            UnauthorisedError: none came, or something else did, and one is required.
+            TryRefreshTokenError: it has expired, or it has our issuer without being genuine.
+            UnauthorisedError: one is required, and none came, or one of another issuer, or something else.
         """
         token = await self.read(text) if text else None
         if token is None:
@@ -88,6 +95,8 @@ class Verifier:
             return None
         if token.expires_at <= self._clock.now():
             raise TryRefreshTokenError("the access token has expired")
+        if token.not_before > self._clock.now() + CLOCK_MARGIN_S:
+            raise TryRefreshTokenError("the access token is not valid yet")
         return token
 
     async def read(self, text: str) -> AccessToken | None:
@@ -104,16 +113,25 @@ class Verifier:
         if unverified is None:
             return None
         key = self._keys.find(unverified.kid) or await self._find_new_key(unverified.kid)
-        token = jwt.verify(unverified, key.public_key, self._issuer) if key else None
+        token = self._genuine(unverified, key.public_key) if key else None
         if token is None:
-            if unverified.resembles_ours():
-                raise TryRefreshTokenError("the access token's key, signature or issuer is not ours")
+            if unverified.resembles_ours(self._issuer):
+                raise TryRefreshTokenError("the access token's key, signature or audience is not ours")
             return None
         if objection := self._objection(token):
             raise TryRefreshTokenError(f"the access token {objection}")
         if token.expires_at > self._clock.now():
             self._remember(text, token)
         return token
+
+    def _genuine(self, token: jwt.UnverifiedToken, public_key: Any) -> AccessToken | None:
+        return jwt.verify(
+            token,
+            public_key,
+            self._issuer,
+            audiences=self._audiences,
+            issuer_may_be_missing=self._issuer_may_be_missing,
+        )
 
     async def _find_new_key(self, kid: str) -> Any:
         # Only an id of the right form is worth asking for.

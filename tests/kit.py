@@ -207,7 +207,9 @@ def revoke_elsewhere(app: Application, make_application: MakeApplication, settin
         other = make_application(**settings)
         await other.start()
         handle = browser.session_handle
-        assert await other.sessions.revoke_session(handle, reason=REVOKED_ELSEWHERE), "it was over already"
+        assert await other.sessions.revoke_session(handle, owner=None, reason=REVOKED_ELSEWHERE), (
+            "it was over already"
+        )
         await until(lambda: handle in app.sessions.feed.revoked)
 
     return revoke
@@ -351,7 +353,9 @@ def browser_revoke_elsewhere(server: ServerProcess, complaints: Complaints) -> C
         async def end(node: Application) -> None:
             handle = await node.sessions.handle_of(held)
             assert handle, "nobody is signed in there"
-            assert await node.sessions.revoke_session(handle, reason=REVOKED_ELSEWHERE), "it was over already"
+            assert await node.sessions.revoke_session(handle, owner=None, reason=REVOKED_ELSEWHERE), (
+                "it was over already"
+            )
 
         _beside(server, end)
         alive = f"{server.url}/session-alive"

@@ -81,7 +81,9 @@ class Authenticator(Extra):
             payload = information.custom_claims_in_access_token_payload
             is_asked = (self.claim.get_value(payload) or {}).get("v") is not True
             if not is_asked and not factors_given(payload):
-                await self.app.sessions.set_claim_value(information.session_handle, self.claim, ASKED)
+                await self.app.sessions.set_claim_value(
+                    information.session_handle, self.claim, ASKED, owner=user_id
+                )
 
     async def _fetch(self, user_id: str, _tenant_id: str, payload: Payload) -> dict[str, Any]:
         given = factors_given(payload)
@@ -127,7 +129,7 @@ class Authenticator(Extra):
         await self.apps.confirm(session.user_id, code, self.app.sessions.clock.now(), recovery_codes)
         for handle in await self.app.sessions.get_all_session_handles_for_user(session.user_id):
             if handle != session.handle:
-                await self.app.sessions.set_claim_value(handle, self.claim, ASKED)
+                await self.app.sessions.set_claim_value(handle, self.claim, ASKED, owner=session.user_id)
         await self._note(session, TOTP)
 
     async def switch_off(self, session: Session, code: str) -> None:

@@ -276,12 +276,26 @@ class SessionStore:
         ]
 
     async def replace_data(
-        self, handle: str, data: Mapping[str, Any], now: float, session_lifetime_s: float
+        self,
+        handle: str,
+        data: Mapping[str, Any],
+        now: float,
+        session_lifetime_s: float,
+        *,
+        owner: str | None = None,
     ) -> bool:
-        """Replace the session's data; False when there is no such session."""
+        """Replace the session's data; False when there is no such session of this user (None: of any)."""
         replaced = await self._execute(
-            f"UPDATE sessions SET data = :data WHERE handle = :handle AND {ALIVE}",
-            {"handle": handle, "data": to_json(data), "now": now, "session_lifetime_s": session_lifetime_s},
+            f"UPDATE sessions SET data = :data WHERE handle = :handle AND {ALIVE}"
+            " AND (:anybodys OR user_id = :owner)",
+            {
+                "handle": handle,
+                "data": to_json(data),
+                "now": now,
+                "session_lifetime_s": session_lifetime_s,
+                "anybodys": owner is None,
+                "owner": owner or "",
+            },
         )
         return replaced > 0
 
@@ -293,8 +307,11 @@ class SessionStore:
         now: float,
         session_lifetime_s: float,
         keep_until: float,
+        owner: str | None = None,
     ) -> SessionRow | None:
-        """Change the claims of a live session and tell the feed. Nothing happens if `change` changes nothing.
+        """Change the claims of a live session of this user (None: of any) and tell the feed.
+
+        Nothing happens if `change` changes nothing.
 
         Returns:
             The row afterwards, or None when there is no such session.
@@ -302,7 +319,7 @@ class SessionStore:
 
         def work(connection: Connection) -> SessionRow | None:
             row = _load(connection, handle, lock=True)
-            if row is None or now >= row.ends_at(session_lifetime_s):
+            if row is None or now >= row.ends_at(session_lifetime_s) or owner not in (None, row.user_id):
                 return None
             payload = change(row.payload)
             if to_json(payload) == to_json(row.payload):

@@ -45,10 +45,14 @@ OPERATIONS: dict[str, Callable[[Sessions, Arguments], Awaitable[object]]] = {
     "create": lambda engine, given: engine.create_new_session("ann"),
     "refresh": lambda engine, given: engine.refresh_session(given["refresh_token"]),
     "first_use": first_use,
-    "revoke": lambda engine, given: engine.revoke_session(given["handle"]),
+    "revoke": lambda engine, given: engine.revoke_session(given["handle"], owner=None),
     "revoke_all": lambda engine, given: engine.revoke_all_sessions_for_user("ann"),
-    "change_claims": lambda engine, given: engine.merge_into_access_token_payload(given["handle"], CLAIMS),
-    "change_data": lambda engine, given: engine.update_session_data_in_database(given["handle"], DATA),
+    "change_claims": lambda engine, given: engine.merge_into_access_token_payload(
+        given["handle"], CLAIMS, owner=None
+    ),
+    "change_data": lambda engine, given: engine.update_session_data_in_database(
+        given["handle"], DATA, owner=None
+    ),
     "new_key": lambda engine, given: engine.keys.rotate_now(),
     "only_new_key": lambda engine, given: engine.keys.rotate_now(forget_old=True),
     "keep_house": lambda engine, given: engine.maintain(),

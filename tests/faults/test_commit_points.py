@@ -137,7 +137,7 @@ async def signs_in_again(engine: Sessions, state: State) -> None:
 
 async def signs_out_again(engine: Sessions, state: State) -> None:
     refused = await is_refused(engine, state)
-    assert await engine.revoke_session(state["handle"]) is not refused
+    assert await engine.revoke_session(state["handle"], owner=None) is not refused
     assert await is_refused(engine, state)
 
 
@@ -150,7 +150,7 @@ async def changes_claims_again(engine: Sessions, state: State) -> None:
         assert not changed, "a token with the old claims is accepted"
     except TryRefreshTokenError:
         assert changed, "a token with the present claims is refused"
-    await engine.merge_into_access_token_payload(state["handle"], CLAIMS)
+    await engine.merge_into_access_token_payload(state["handle"], CLAIMS, owner=None)
     tokens = await tokens_of(engine.refresh_session(state["refresh_token"]))
     session = await engine.get_session(tokens.access_token)
     assert session
@@ -158,7 +158,7 @@ async def changes_claims_again(engine: Sessions, state: State) -> None:
 
 
 async def changes_data_again(engine: Sessions, state: State) -> None:
-    assert await engine.update_session_data_in_database(state["handle"], DATA)
+    assert await engine.update_session_data_in_database(state["handle"], DATA, owner=None)
     information = await engine.get_session_information(state["handle"])
     assert information
     assert information.session_data_in_database == DATA
@@ -228,7 +228,7 @@ def test_a_death_at_any_commit_loses_nothing_and_locks_nobody_out(
     async def prepare_all() -> tuple[State, State, State]:
         async with running_engine(before, FakeClock(NOW)) as engine:
             others = await sign_in(engine, "bob"), await sign_in(engine, "bob")
-            await engine.revoke_session(others[1]["handle"])
+            await engine.revoke_session(others[1]["handle"], owner=None)
             return await prepare(engine), *others
 
     async def check(database: Path) -> None:

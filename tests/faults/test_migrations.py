@@ -85,7 +85,7 @@ def test_servers_of_two_versions_serve_side_by_side(
         session = await engine.create_new_session("ann")
         assert session.new_tokens
         await use(other, session.new_tokens)
-        await engine.revoke_session(session.handle)
+        await engine.revoke_session(session.handle, owner=None)
         await caught_up(engine, other)
         with pytest.raises(UnauthorisedError):
             await other.get_session(session.new_tokens.access_token)

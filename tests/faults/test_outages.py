@@ -143,7 +143,7 @@ def test_wires_cut_in_a_burst_of_a_thousand_revocations_cost_no_server_one_of_th
                         handle = left.pop()
                         while True:
                             try:
-                                await engine.revoke_session(handle)
+                                await engine.revoke_session(handle, owner=None)
                                 break
                             except StoreUnavailableError:
                                 await asyncio.sleep(PAUSE_S)

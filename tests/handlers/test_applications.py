@@ -87,7 +87,7 @@ async def test_a_session_of_one_application_is_none_of_the_others(
         assert (await two.call("/sample/api", method="GET")).code == 401
         assert (await two.refresh()).code == 401
         assert (await one.get("/dashboard")).code == 200
-        await first.sessions.revoke_session(one.session_handle)
+        await first.sessions.revoke_session(one.session_handle, owner=None)
         assert second.sessions.feed.revoked == {}
 
 

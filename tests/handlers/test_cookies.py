@@ -244,7 +244,7 @@ async def test_the_front_token_is_what_clients_parse(client: Client, clock: Fake
 async def test_payloads_in_any_script_reach_the_client(client: Client, app: Application) -> None:
     await client.sign_up()
     name = "Zoë 漢字 ~ÿ?>"
-    await app.sessions.merge_into_access_token_payload(client.session_handle, {"name": name})
+    await app.sessions.merge_into_access_token_payload(client.session_handle, {"name": name}, owner=None)
     await client.refresh()
     assert client.front_token()["up"]["name"] == name
     assert (await client.get("/dashboard")).code == 200

@@ -230,7 +230,7 @@ async def test_a_page_can_ask_whether_its_session_is_still_there(
     assert await alive(client) is True
     clock.advance(app.options.access_token_lifetime_s + 1)
     assert await alive(client) is True, "it can still be renewed"
-    await app.sessions.revoke_session(client.session_handle)
+    await app.sessions.revoke_session(client.session_handle, owner=None)
     assert await alive(client) is False
 
 
@@ -239,7 +239,7 @@ async def test_a_session_that_ran_out_or_whose_claims_changed_is_judged_by_the_s
     client: Client, clock: FakeClock, app: Application
 ) -> None:
     await client.sign_up()
-    await app.sessions.merge_into_access_token_payload(client.session_handle, {"x": 1})
+    await app.sessions.merge_into_access_token_payload(client.session_handle, {"x": 1}, owner=None)
     assert await alive(client) is True
     clock.advance(app.options.refresh_token_lifetime_s - 1)
     assert await alive(client) is True

@@ -210,7 +210,7 @@ async def test_downloads_are_for_those_who_paid_and_lead_all_others_to_the_price
     app.add_handlers(r".*", [(r"/downloads", code["DownloadsHandler"])])
     refused = await client.get("/downloads")
     assert (refused.code, refused.headers["Location"]) == (303, "/prices")
-    await app.sessions.set_claim_value(client.session_handle, code["PAID"], True)
+    await app.sessions.set_claim_value(client.session_handle, code["PAID"], True, owner=None)
     await client.refresh()
     assert (await client.get("/downloads")).code == 200
 
@@ -288,7 +288,7 @@ async def test_a_socket_speaks_hears_messages_and_ends_with_its_session(
     await code.run("send_to_user")
     said = {await socket.read_message(), await socket.read_message()}
     assert said == {"your report is ready", "only this browser"}
-    await app.sessions.revoke_session(client.session_handle)
+    await app.sessions.revoke_session(client.session_handle, owner=None)
     assert await socket.read_message() is None
     assert socket.close_code == 4001
 
@@ -310,7 +310,7 @@ async def test_a_stream_ticks_and_its_last_event_says_why_it_ends(
     stream = http_client.fetch(HTTPRequest(f"{base_url}/ticks", headers=headers, streaming_callback=hear))
     await ticked.wait()
     assert heard[0] == "event: tick\ndata: 0\n\n"
-    await app.sessions.revoke_session(client.session_handle)
+    await app.sessions.revoke_session(client.session_handle, owner=None)
     await stream
     assert heard[-1].startswith('event: session\ndata: {"code": 4001')
 

@@ -56,7 +56,7 @@ class RevokeTwiceHandler(ProtectedAPIHandler):
     """Ends the session by its handle, then once more by its object."""
 
     async def post(self) -> None:
-        await self.app.sessions.revoke_session(self.session.handle)
+        await self.app.sessions.revoke_session(self.session.handle, owner=None)
         await self.session.revoke()
         self.finish({})
 
@@ -264,7 +264,9 @@ async def test_edge_15_16_a_front_token_is_padded_standard_base64_with_its_expir
 ) -> None:
     """Clients throw at the URL-safe alphabet, and take seconds for a date in 1970."""
     await client.sign_up()
-    await app.sessions.merge_into_access_token_payload(client.session_handle, {"k": "?" * 9 + "~" * 9})
+    await app.sessions.merge_into_access_token_payload(
+        client.session_handle, {"k": "?" * 9 + "~" * 9}, owner=None
+    )
     response = await client.refresh()
     text, front = response.headers["front-token"], front_of(response)
     assert {"/", "+"} <= set(text)
@@ -359,7 +361,7 @@ async def test_edge_22_a_payload_changed_by_handle_has_the_clients_token_renewed
 ) -> None:
     """Elsewhere the old payload would be believed until the token expires."""
     await client.sign_up()
-    await app.sessions.merge_into_access_token_payload(client.session_handle, {"k": 1})
+    await app.sessions.merge_into_access_token_payload(client.session_handle, {"k": 1}, owner=None)
     assert_401(await client.call("/sample/api", method="GET"), "try refresh token")
     assert front_of(await client.refresh())["up"]["k"] == 1
     assert (await client.call("/sample/api", method="GET")).code == 200
@@ -373,7 +375,7 @@ async def test_edge_23_a_session_revoked_by_handle_is_over_at_once(client: Clien
     """Elsewhere its access token would open everything until it expires."""
     await client.sign_up()
     cookies = dict(client.jar)
-    assert await app.sessions.revoke_session(client.session_handle)
+    assert await app.sessions.revoke_session(client.session_handle, owner=None)
     assert_all_cleared(await client.call("/sample/api", method="GET"))
     client.jar = cookies
     assert_all_cleared(await client.refresh())
@@ -409,7 +411,7 @@ async def test_edge_25_if_that_renewal_fails_the_client_is_signed_out_all_the_sa
     await client.sign_up()
     clock.advance(LIFETIME_S)
     assert_401(await client.call("/auth/signout"), "try refresh token")
-    await app.sessions.revoke_session(client.session_handle)
+    await app.sessions.revoke_session(client.session_handle, owner=None)
     assert_all_cleared(await client.refresh())
 
 

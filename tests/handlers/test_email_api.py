@@ -463,7 +463,7 @@ async def test_an_expired_session_renews_before_it_verifies(
 @pytest.mark.gen_test
 async def test_a_revoked_session_is_told_so_and_cleared(client: Client, app: Application) -> None:
     await client.sign_up()
-    await app.sessions.revoke_session(client.session_handle)
+    await app.sessions.revoke_session(client.session_handle, owner=None)
     answer = await verify(client, "x")
     assert (answer.code, json_of(answer)) == (401, {"message": "unauthorised"})
     assert answer.headers["front-token"] == "remove"

@@ -305,7 +305,7 @@ async def test_a_revoked_session_is_refused_although_its_token_is_remembered(
     token = client.cookies["sAccessToken"]
     assert (await client.get("/dashboard")).code == 200
     assert token in app.sessions._verifier._remembered
-    await app.sessions.revoke_session(client.session_handle)
+    await app.sessions.revoke_session(client.session_handle, owner=None)
     assert token in app.sessions._verifier._remembered
     assert (await client.get("/dashboard")).code != 200
     with pytest.raises(UnauthorisedError):

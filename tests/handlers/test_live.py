@@ -157,7 +157,7 @@ def test_revoking_the_session_closes_its_sockets_and_no_other(tmp_path: Path) ->
             session, other = await here.sign_in(), await here.sign_in()
             sockets = [await here.connect(session) for _ in range(3)]
             survivor = await here.connect(other)
-            await here.application.sessions.revoke_session(session.handle)
+            await here.application.sessions.revoke_session(session.handle, owner=None)
             assert [await closed_with(socket) for socket in sockets] == [4001] * 3
             await survivor.write_message("still here")
             assert await survivor.read_message() == "ann: still here"
@@ -221,7 +221,7 @@ def test_a_claim_that_holds_no_more_closes_the_sockets_that_asked_for_it(tmp_pat
         async with site(tmp_path) as here:
             session = await here.sign_in()
             adults, anybody = await here.connect(session, "/adults"), await here.connect(session)
-            await here.application.sessions.set_claim_value(session.handle, ADULT, False)
+            await here.application.sessions.set_claim_value(session.handle, ADULT, False, owner=None)
             assert await closed_with(adults) == 4004
             await anybody.write_message("hello")
             assert await anybody.read_message() == "ann: hello"
@@ -283,7 +283,7 @@ def test_an_event_stream_ends_with_its_session_and_says_so(tmp_path: Path) -> No
             session, chunks = await here.sign_in(), list[bytes]()
             fetching = await listen(here, session, chunks, b"event")
             assert b"".join(chunks) == b"event: message\ndata: tick\n\n"
-            await here.application.sessions.revoke_session(session.handle)
+            await here.application.sessions.revoke_session(session.handle, owner=None)
             response = await fetching
             assert response.headers["Content-Type"] == "text/event-stream"
             assert b"".join(chunks[1:]).startswith(b'event: session\ndata: {"code": 4001')
@@ -302,7 +302,7 @@ def test_an_event_stream_that_has_nothing_to_say_shows_that_it_is_there(
         async with site(tmp_path) as here:
             session, chunks = await here.sign_in(), list[bytes]()
             fetching = await listen(here, session, chunks, b":\n\n:\n\n")
-            await here.application.sessions.revoke_session(session.handle)
+            await here.application.sessions.revoke_session(session.handle, owner=None)
             await fetching
 
     run(story)
@@ -360,7 +360,7 @@ def test_claims_that_could_not_be_checked_when_they_changed_are_checked_as_soon_
 
             with monkeypatch.context() as patch:
                 patch.setattr(sessions, "refetch", refuse)
-                await sessions.set_claim_value(session.handle, ADULT, False)
+                await sessions.set_claim_value(session.handle, ADULT, False, owner=None)
                 await asked.wait()
             here.clock.advance(CHECK_AGAIN_S)
             await here.application.live.check_deadlines()

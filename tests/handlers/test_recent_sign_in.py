@@ -140,7 +140,9 @@ async def test_renewals_make_the_proof_no_younger(client: Client, clock: FakeClo
 async def test_a_session_that_nobody_proved_anything_for_is_asked(client: Client, app: Application) -> None:
     """One that a program began, or of before there was such a thing."""
     await client.sign_up()
-    await app.sessions.merge_into_access_token_payload(client.session_handle, {SIGN_IN_TIME.key: None})
+    await app.sessions.merge_into_access_token_payload(
+        client.session_handle, {SIGN_IN_TIME.key: None}, owner=None
+    )
     await client.refresh()
     assert (await client.get("/recent")).code == 303
     refused = json_of(await client.call("/recent/api", method="GET"))
@@ -216,7 +218,7 @@ async def test_whoever_lacks_more_than_a_recent_sign_in_is_not_asked_for_a_passw
     assert page.code == 403
     assert all(claim in page.body for claim in (b"st-role", b"paid", b"auth_time"))
     await app.accounts.add_role(client.user_id, "editor")
-    await app.sessions.set_claim_value(client.session_handle, PAID, True)
+    await app.sessions.set_claim_value(client.session_handle, PAID, True, owner=None)
     await client.refresh()
     assert (await client.get("/all")).code == 303
     assert await confirm(client) == 303

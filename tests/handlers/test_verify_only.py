@@ -279,7 +279,7 @@ def test_whose_session_is_over_signs_in_at_the_api_server_and_returns(tmp_path: 
         await servers.sign_up()
         handle = servers.api.session_handle
         servers.expire()
-        await servers.api_app.sessions.revoke_session(handle)
+        await servers.api_app.sessions.revoke_session(handle, owner=None)
         page, _ = await servers.visit(f"{WWW}/sample/note?a=1")
         _, steps = await servers.visit(link(page, "Continue"))
         sign_in = f"{API}/login?redirectBack=https%3A//www.example.com/sample/note%3Fa%3D1"
@@ -469,7 +469,7 @@ def test_a_session_that_was_revoked_over_there_lasts_here_until_its_token_expire
 
     async def story(servers: Servers) -> None:
         await servers.sign_up()
-        await servers.api_app.sessions.revoke_session(servers.api.session_handle)
+        await servers.api_app.sessions.revoke_session(servers.api.session_handle, owner=None)
         assert (await servers.web.get("/dashboard")).code == 200
         servers.expire()
         assert (await servers.web.get("/dashboard")).code == 302

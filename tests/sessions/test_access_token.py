@@ -358,7 +358,8 @@ def test_a_key_id_is_looked_up_as_it_stands_and_costs_no_query(tmp_path: Path) -
         database = engine._store.database
         engine._store.database = None  # type: ignore[assignment]  # whoever asks it fails
         for kid in OTHER_KIDS:
-            assert await outcome(engine, signed({**HEADER, "kid": kid}, PAYLOAD)) == "renew", kid
+            expected = "none" if kid == "\ud800" else "renew"  # a lone surrogate is no text
+            assert await outcome(engine, signed({**HEADER, "kid": kid}, PAYLOAD)) == expected, ascii(kid)
         too_long = signed({**HEADER, "kid": "d-" + "1" * 4096}, PAYLOAD)
         assert await outcome(engine, too_long) == "none"
         engine._store.database = database
@@ -493,15 +494,104 @@ def test_a_claim_of_another_type_or_value_is_refused_although_signed(claim: str)
 
 
 def test_what_a_client_is_told_about_wrong_claims(tmp_path: Path) -> None:
-    """Without the members of ours it is no token; a wrong issuer is a matter of renewing."""
+    """A token without our members or of another issuer is no token; another one may be renewed."""
 
     async def story(engine: Sessions, clock: FakeClock) -> None:
         for claim, wrong in WRONG_CLAIMS:
             payload = without(PAYLOAD, claim) if wrong is ABSENT else {**PAYLOAD, claim: wrong}
-            expected = "renew" if claim in ("iss", "sc-gen", "sc-ver") else "none"
+            may_renew = claim in ("sc-gen", "sc-ver") or (wrong is ABSENT and claim == "iss")
+            expected = "renew" if may_renew else "none"
             assert await outcome(engine, signed(HEADER, payload)) == expected, (claim, wrong)
 
     with_our_key(tmp_path, story)
+
+
+LEEWAY_S = 900
+TIMES: list[tuple[dict[str, Any], str]] = [
+    ({"nbf": NOW}, "session"),
+    ({"nbf": NOW + LEEWAY_S}, "session"),
+    ({"nbf": NOW + LEEWAY_S + 1}, "renew"),
+    *(({"nbf": wrong}, "none") for wrong in (None, "", True, 1.5, -1, [NOW])),
+    ({"iat": NOW + LEEWAY_S, "exp": NOW + LEEWAY_S + 60}, "session"),
+    ({"iat": NOW + LEEWAY_S + 1, "exp": NOW + LEEWAY_S + 60}, "renew"),
+    ({"aud": ISSUER}, "session"),
+    ({"aud": ["https://elsewhere.example", ISSUER]}, "session"),
+    *(({"aud": wrong}, "renew") for wrong in ("", "https://elsewhere.example", [], None, 1, [[ISSUER]])),
+    *(({"stt": wrong}, "none") for wrong in (False, True, 0.0, -0.0, "0", "", None, [], 1)),
+    ({"stt": 0}, "session"),
+    *(({name: "a\ud800"}, "none") for name in ("sub", "tId", "sessionHandle", "name", "x\udfff")),
+    ({"name": "a paired surrogate: \U0001f600"}, "session"),
+    ({"name": "a backslash before u: \\ud800"}, "session"),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), TIMES, ids=ascii)
+def test_registered_claims_are_judged_by_rfc_7519(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        assert await outcome(engine, signed(HEADER, {**PAYLOAD, **changes})) == expected
+
+    with_our_key(tmp_path, story)
+
+
+def test_a_token_names_its_server_in_an_audience_of_the_application(tmp_path: Path) -> None:
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        for audience in ("https://api.example.com", ["a", "b"], [ISSUER]):
+            session = await engine.create_new_session("ann", access_token_payload={"aud": audience})
+            assert session.new_tokens
+            _, payload = parts_of(session.new_tokens.access_token)
+            asked = [audience] if isinstance(audience, str) else audience
+            assert payload["aud"] == list(dict.fromkeys([*asked, ISSUER]))
+            assert await outcome(engine, session.new_tokens.access_token) == "session"
+        for wrong in (1, True, {}, [], [1]):
+            with pytest.raises(ValueError, match="aud"):
+                await engine.create_new_session("ann", access_token_payload={"aud": wrong})
+
+    run(tmp_path, story)
+
+
+def test_claims_that_a_token_cannot_carry_are_refused_when_they_are_set(tmp_path: Path) -> None:
+    """The server never refuses a token that it made itself."""
+    deep: Any = 1
+    for _ in range(16):
+        deep = [deep]
+
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        session = await engine.create_new_session("ann")
+        for wrong in ({"x": "\ud800"}, {"\udfff": 1}, {"x": deep}, {"x": {1: 1, "1": 2}}):
+            with pytest.raises(ValueError, match="claims must be JSON"):
+                await engine.create_new_session("ann", access_token_payload=wrong)
+            with pytest.raises(ValueError, match="claims must be JSON"):
+                await session.merge_into_access_token_payload(wrong)
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "issuer", [ISSUER, "https://" + "a" * 187 + ".test", "https://" + "a" * 500 + ".test"]
+)
+@pytest.mark.parametrize("audience", [{}, {"aud": "https://api.example.com"}])
+def test_the_largest_claims_fit_a_token_with_a_long_issuer(
+    tmp_path: Path, issuer: str, audience: dict[str, str]
+) -> None:
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        refused = 0
+        for size in range(2100, 500, -1):
+            try:
+                session = await engine.create_new_session(
+                    "u" * 120, access_token_payload={"x": "y" * size, **audience}
+                )
+            except ValueError:
+                refused += 1
+                continue
+            assert session.new_tokens
+            assert len(session.new_tokens.access_token) + len("__Host-sAccessToken=") <= 4096
+            assert await outcome(engine, session.new_tokens.access_token) == "session"
+            break
+        assert 0 < refused < 1500
+
+    run(tmp_path, story, issuer=issuer)
 
 
 def nested(depth: int) -> Any:

@@ -62,7 +62,7 @@ def test_a_revocation_reaches_the_other_process(tmp_path: Path) -> None:
         assert session.new_tokens
         await use(two, session.new_tokens)
         heard = next_news(two)
-        await one.revoke_session(session.handle, reason="signed out")
+        await one.revoke_session(session.handle, reason="signed out", owner=None)
         entry = await asyncio.wait_for(heard, DEADLINE_S)
         assert (entry.kind, entry.handle, entry.reason) == ("revoked", session.handle, "signed out")
         with pytest.raises(UnauthorisedError, match="revoked"):
@@ -79,7 +79,7 @@ def test_a_changed_payload_reaches_the_other_process(tmp_path: Path) -> None:
         assert session.new_tokens
         await use(two, session.new_tokens)
         heard = next_news(two)
-        await one.merge_into_access_token_payload(session.handle, {"role": None})
+        await one.merge_into_access_token_payload(session.handle, {"role": None}, owner=None)
         entry = await asyncio.wait_for(heard, DEADLINE_S)
         assert (entry.kind, entry.handle, entry.payload_version) == ("payload", session.handle, 1)
         with pytest.raises(TryRefreshTokenError):
@@ -116,7 +116,7 @@ def test_a_process_knows_of_its_own_doing_before_the_call_returns(tmp_path: Path
                 if way == 0:
                     await session.revoke()
                 elif way == 1:
-                    await engine.revoke_multiple_sessions([session.handle])
+                    await engine.revoke_multiple_sessions([session.handle], owner=None)
                 else:
                     await engine.revoke_all_sessions_for_user("ann")
                 for token in (old, new):
@@ -223,8 +223,8 @@ def test_with_the_feed_lost_the_store_is_asked_instead(tmp_path: Path) -> None:
             gone, changed, stays = [await one.create_new_session("ann") for _ in range(3)]
             tokens = [session.new_tokens for session in (gone, changed, stays) if session.new_tokens]
             database.on_lost()
-            await one.revoke_session(gone.handle)
-            await one.merge_into_access_token_payload(changed.handle, {"a": 1})
+            await one.revoke_session(gone.handle, owner=None)
+            await one.merge_into_access_token_payload(changed.handle, {"a": 1}, owner=None)
             with pytest.raises(UnauthorisedError):
                 await two.get_session(tokens[0].access_token)
             with pytest.raises(TryRefreshTokenError):
@@ -245,7 +245,7 @@ def test_with_feed_and_store_out_of_reach_the_operators_choice_decides(tmp_path:
             session = await engine.create_new_session("ann")
             tokens, revoked = await sign_in(engine), session.new_tokens
             assert revoked
-            await engine.revoke_session(session.handle)
+            await engine.revoke_session(session.handle, owner=None)
             await give_up(database, engine)
             if policy == "serve":
                 assert await engine.get_session(tokens.access_token)
@@ -276,7 +276,7 @@ def test_after_a_loss_nothing_of_what_was_missed_is_missing(
             sessions = await asyncio.gather(*(one.create_new_session("ann") for _ in range(1000)))
             stays = await sign_in(one, "bob")
             await give_up(database, two)
-            await asyncio.gather(*(one.revoke_session(session.handle) for session in sessions))
+            await asyncio.gather(*(one.revoke_session(session.handle, owner=None) for session in sessions))
             assert not two.feed.revoked
             database.broken = False
             await until(lambda: two.feed.state == "live")
@@ -298,7 +298,7 @@ def test_after_a_loss_news_that_took_ids_already_seen_are_heard_too(tmp_path: Pa
         async with running_engine(tmp_path / "db", clock) as one, engine_on(database, clock) as two:
             sessions = [await one.create_new_session("ann") for _ in range(6)]
             for session in sessions[:4]:
-                await one.revoke_session(session.handle)
+                await one.revoke_session(session.handle, owner=None)
             await caught_up(two)
             heard: list[str] = []
             two.feed.listen(lambda entry: heard.append(entry.handle))
@@ -310,7 +310,7 @@ def test_after_a_loss_news_that_took_ids_already_seen_are_heard_too(tmp_path: Pa
 
             await one._store.database.write(forget_the_latest)
             for session in sessions[4:]:
-                await one.revoke_session(session.handle)
+                await one.revoke_session(session.handle, owner=None)
             database.broken = False
             await until(lambda: two.feed.state == "live")
             assert two.feed.revoked.keys() == {session.handle for session in sessions}
@@ -331,7 +331,7 @@ def test_the_reader_survives_whatever_goes_wrong(tmp_path: Path) -> None:
             raise RuntimeError("not an error that anybody expected")
 
         two._store.feed_after = fails_once  # type: ignore[method-assign]
-        await one.revoke_session(session.handle)
+        await one.revoke_session(session.handle, owner=None)
         await until(lambda: session.handle in two.feed.revoked)
         assert two.feed.state == "live"
 
@@ -349,8 +349,8 @@ def test_entries_end_with_the_last_token_they_concern(tmp_path: Path) -> None:
         for _ in range(8):
             for _ in range(10):
                 session = await one.create_new_session("ann")
-                await one.merge_into_access_token_payload(session.handle, {"a": 1})
-                await one.revoke_session(session.handle)
+                await one.merge_into_access_token_payload(session.handle, {"a": 1}, owner=None)
+                await one.revoke_session(session.handle, owner=None)
             await caught_up(one, two)
             clock.advance(1800)
             await one.maintain()
@@ -369,7 +369,7 @@ def test_a_revocation_is_remembered_until_the_last_token_has_expired(tmp_path: P
     async def story(engine: Sessions, clock: FakeClock) -> None:
         session = await engine.create_new_session("ann")
         assert session.new_tokens
-        await engine.revoke_session(session.handle)
+        await engine.revoke_session(session.handle, owner=None)
         for _ in range(12):
             with pytest.raises(UnauthorisedError):
                 await engine.get_session(session.new_tokens.access_token)
@@ -429,7 +429,7 @@ def test_two_readers_at_once_tell_no_listener_twice(tmp_path: Path) -> None:
         handles = []
         for _ in range(10):
             session = await one.create_new_session("ann")
-            await one.revoke_session(session.handle)
+            await one.revoke_session(session.handle, owner=None)
             handles.append(session.handle)
             await asyncio.gather(*(two.feed._catch_up() for _ in range(5)))
         assert heard == handles

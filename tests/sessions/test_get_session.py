@@ -32,8 +32,8 @@ from sessions import (
 )
 from sessions import access_token as access_token_module
 from sessions import engine as engine_module
+from sessions.access_token import MAX_CLAIMS_BYTES
 from sessions.claims import PROTECTED_CLAIMS, strip_protected
-from sessions.engine import MAX_CLAIMS_BYTES
 from tests.sessions.helpers import (
     DAY,
     DEADLINE_S,
@@ -143,7 +143,7 @@ def test_a_good_token_gives_its_session_and_nothing_to_send(tmp_path: Path) -> N
         assert session.handle == created.handle
         assert (session.issued_at, session.expires_at) == (clock.now() - 5, clock.now() + 3595)
         assert session.access_token_payload["a"] == 1
-        assert strip_protected(session.access_token_payload) == {"a": 1, "iss": ISSUER}
+        assert strip_protected(session.access_token_payload) == {"a": 1}
         assert session.new_tokens is None
         assert not session.revoked
 
@@ -355,11 +355,11 @@ async def _expire(engine: Sessions, clock: FakeClock, session: Session) -> None:
 
 
 async def _revoke(engine: Sessions, clock: FakeClock, session: Session) -> None:
-    await engine.revoke_session(session.handle)
+    await engine.revoke_session(session.handle, owner=None)
 
 
 async def _change(engine: Sessions, clock: FakeClock, session: Session) -> None:
-    await engine.merge_into_access_token_payload(session.handle, {"role": None})
+    await engine.merge_into_access_token_payload(session.handle, {"role": None}, owner=None)
 
 
 async def _forget_keys(engine: Sessions, clock: FakeClock, session: Session) -> None:
@@ -420,9 +420,9 @@ def test_a_signature_is_checked_once_per_token(tmp_path: Path, monkeypatch: pyte
     checked: list[str] = []
     verify = access_token_module.verify
 
-    def counting(token: Any, *args: Any) -> Any:
+    def counting(token: Any, *args: Any, **more: Any) -> Any:
         checked.append(token.kid)
-        return verify(token, *args)
+        return verify(token, *args, **more)
 
     monkeypatch.setattr(access_token_module, "verify", counting)
 
@@ -442,9 +442,9 @@ def test_what_is_remembered_is_bounded_and_what_is_in_use_stays(
     checked: list[str] = []
     verify = access_token_module.verify
 
-    def counting(token: Any, *args: Any) -> Any:
+    def counting(token: Any, *args: Any, **more: Any) -> Any:
         checked.append(token.signature)
-        return verify(token, *args)
+        return verify(token, *args, **more)
 
     monkeypatch.setattr(access_token_module, "verify", counting)
 
@@ -714,7 +714,7 @@ def test_a_claim_that_cannot_be_fetched_is_not_taken_for_absent(tmp_path: Path) 
         session, token = await new_session(engine)
         with pytest.raises(ConnectionError):
             await engine.get_session(token)
-        assert await engine.merge_into_access_token_payload(session.handle, {"a": 1})
+        assert await engine.merge_into_access_token_payload(session.handle, {"a": 1}, owner=None)
 
     run(tmp_path, story, options={"global_claim_validators": [member.is_true()]})
 
@@ -748,11 +748,11 @@ def test_claims_may_be_judged_and_changed_by_handle(tmp_path: Path) -> None:
             {"id": "plan", "reason": {"message": "value does not exist", "expectedValue": "pro"}}
         ]
         assert await engine.get_claim_value(handle, member) is True  # fetched and stored on the way
-        assert await engine.set_claim_value(handle, plan, "pro")
+        assert await engine.set_claim_value(handle, plan, "pro", owner=None)
         assert await engine.validate_claims_for_session_handle(handle) == []
-        assert await engine.remove_claim(handle, plan)
+        assert await engine.remove_claim(handle, plan, owner=None)
         assert await engine.get_claim_value(handle, plan) is None
-        assert await engine.fetch_and_set_claim(handle, plan)
+        assert await engine.fetch_and_set_claim(handle, plan, owner=None)
         assert await engine.validate_claims_for_session_handle(handle, lambda _, __: []) == []
 
     run(tmp_path, story, options={"global_claim_validators": [member.is_true(), plan.has_value("pro")]})
@@ -830,9 +830,9 @@ def test_a_merge_after_the_token_expired_is_stored_only_and_comes_with_the_next_
         session = await engine.get_session(token)
         assert session
         clock.advance(3600)
-        await session.merge_into_access_token_payload({"a": 1, "gone": None, "iss": "http://other"})
+        await session.merge_into_access_token_payload({"a": 1, "gone": None})
         assert session.new_tokens is None
-        assert strip_protected(session.access_token_payload) == {"a": 1, "iss": ISSUER}
+        assert strip_protected(session.access_token_payload) == {"a": 1}
         assert session.expires_at == clock.now()
         renewed = front(await refresh(engine, await tokens_of(created)))["up"]
         assert renewed["a"] == 1
@@ -846,28 +846,30 @@ def test_null_removes_a_name_at_the_root_and_nowhere_else(tmp_path: Path) -> Non
     async def story(engine: Sessions, clock: FakeClock) -> None:
         session, _ = await new_session(engine, access_token_payload={"a": 1, "b": {"c": 1, "d": 2}})
         await session.merge_into_access_token_payload({"a": None, "b": {"c": None}, "x": None})
-        assert strip_protected(session.access_token_payload) == {"b": {"c": None}, "iss": ISSUER}
+        assert strip_protected(session.access_token_payload) == {"b": {"c": None}}
         assert "a" not in front(await tokens_of(session))["up"]
         information = await engine.get_session_information(session.handle)
         assert information
         custom_claims = strip_protected(session.access_token_payload)
-        assert information.custom_claims_in_access_token_payload == custom_claims
+        assert information.custom_claims_in_access_token_payload == {"iss": ISSUER, **custom_claims}
 
     run(tmp_path, story)
 
 
 @pytest.mark.parametrize("name", sorted(PROTECTED_CLAIMS))
-def test_names_of_the_engines_own_are_left_out_at_sign_in_and_refused_later(
-    tmp_path: Path, name: str
-) -> None:
+def test_setting_a_name_of_the_engine_is_a_value_error_everywhere(tmp_path: Path, name: str) -> None:
+    """At creation as in a merge; None is ignored, as SuperTokens' backend SDKs do."""
+
     async def story(engine: Sessions, clock: FakeClock) -> None:
-        session, token = await new_session(engine, access_token_payload={name: "evil", "a": 1})
-        assert session.access_token_payload.get(name) != "evil"
-        for value in ("evil", None):
-            with pytest.raises(ValueError, match=name):
-                await session.merge_into_access_token_payload({"b": 1, name: value})
-            with pytest.raises(ValueError, match=name):
-                await engine.merge_into_access_token_payload(session.handle, {"b": 1, name: value})
+        with pytest.raises(ValueError, match=name):
+            await engine.create_new_session("bob", access_token_payload={name: "evil", "a": 1})
+        assert await engine.get_all_session_handles_for_user("bob") == []
+        session, token = await new_session(engine, access_token_payload={name: None, "a": 1})
+        with pytest.raises(ValueError, match=name):
+            await session.merge_into_access_token_payload({"b": 1, name: "evil"})
+        with pytest.raises(ValueError, match=name):
+            await engine.merge_into_access_token_payload(session.handle, {"b": 1, name: "evil"}, owner=None)
+        assert await engine.merge_into_access_token_payload(session.handle, {name: None}, owner=None)
         unchanged = await engine.get_session(token)
         assert unchanged
         assert "b" not in unchanged.access_token_payload
@@ -891,18 +893,6 @@ def test_a_claim_that_builds_a_protected_name_fails_the_sign_in(tmp_path: Path) 
     run(tmp_path, story, options={"claims": [Impostor("x", lambda *_: "bob")]})
 
 
-def test_the_issuer_is_the_engines_and_nobody_changes_it(tmp_path: Path) -> None:
-    async def story(engine: Sessions, clock: FakeClock) -> None:
-        session, _ = await new_session(engine, access_token_payload={"iss": "http://other"})
-        await session.merge_into_access_token_payload({"iss": "http://other", "a": 1})
-        await engine.merge_into_access_token_payload(session.handle, {"iss": None})
-        renewed = await refresh(engine, await tokens_of(session))
-        assert session.access_token_payload["iss"] == front(renewed)["up"]["iss"] == ISSUER
-        assert await engine.get_session(renewed.access_token)
-
-    run(tmp_path, story)
-
-
 def test_claims_too_large_for_a_cookie_are_refused_before_anything_is_stored(tmp_path: Path) -> None:
     """Browsers drop a cookie of more than 4,096 bytes without a word."""
 
@@ -916,8 +906,8 @@ def test_claims_too_large_for_a_cookie_are_refused_before_anything_is_stored(tmp
         with pytest.raises(ValueError, match="cookie has room"):
             await session.merge_into_access_token_payload(too_large)
         with pytest.raises(ValueError, match="cookie has room"):
-            await engine.merge_into_access_token_payload(session.handle, too_large)
-        assert strip_protected(session.access_token_payload) == {"iss": ISSUER}
+            await engine.merge_into_access_token_payload(session.handle, too_large, owner=None)
+        assert strip_protected(session.access_token_payload) == {}
         await session.merge_into_access_token_payload(fits)
         with pytest.raises(ValueError, match="cookie has room"):
             await session.merge_into_access_token_payload({"one": "more"})
@@ -983,7 +973,7 @@ def test_a_change_by_handle_is_answered_with_a_renewal_that_brings_it(tmp_path: 
     async def story(one: Sessions, two: Sessions, clock: FakeClock) -> None:
         session, token = await new_session(one, access_token_payload={"role": "admin"})
         await two.get_session(token)
-        assert await two.merge_into_access_token_payload(session.handle, {"role": "reader"})
+        assert await two.merge_into_access_token_payload(session.handle, {"role": "reader"}, owner=None)
         with pytest.raises(TryRefreshTokenError, match="claims have changed"):
             await two.get_session(token)
         await until(lambda: session.handle in one.feed.payload_versions)
@@ -1003,7 +993,10 @@ def test_no_merge_is_lost_when_many_come_at_once(tmp_path: Path) -> None:
         objects = [await one.get_session(token) for _ in range(20)]
         await asyncio.gather(
             *(each.merge_into_access_token_payload({f"a{n}": n}) for n, each in enumerate(objects) if each),
-            *(two.merge_into_access_token_payload(session.handle, {f"b{n}": n}) for n in range(20)),
+            *(
+                two.merge_into_access_token_payload(session.handle, {f"b{n}": n}, owner=None)
+                for n in range(20)
+            ),
         )
         renewed = await refresh(two, await tokens_of(session))
         expected = {f"a{n}" for n in range(20)} | {f"b{n}" for n in range(20)}
@@ -1025,15 +1018,15 @@ def test_what_is_asked_of_a_session_that_is_over(tmp_path: Path) -> None:
         expired, _ = await new_session(engine)
         found = await engine.get_session(token)
         assert found
-        await engine.revoke_session(session.handle)
+        await engine.revoke_session(session.handle, owner=None)
         await _set(engine, expired, "expires_at", clock.now())
         for handle in (session.handle, expired.handle, "unknown", ""):
             assert await engine.get_session_information(handle) is None
-            assert not await engine.update_session_data_in_database(handle, {})
-            assert not await engine.merge_into_access_token_payload(handle, {"a": 1})
-            assert not await engine.fetch_and_set_claim(handle, member)
-            assert not await engine.set_claim_value(handle, member, True)
-            assert not await engine.remove_claim(handle, member)
+            assert not await engine.update_session_data_in_database(handle, {}, owner=None)
+            assert not await engine.merge_into_access_token_payload(handle, {"a": 1}, owner=None)
+            assert not await engine.fetch_and_set_claim(handle, member, owner=None)
+            assert not await engine.set_claim_value(handle, member, True, owner=None)
+            assert not await engine.remove_claim(handle, member, owner=None)
             with pytest.raises(UnauthorisedError):
                 await engine.get_claim_value(handle, member)
             with pytest.raises(UnauthorisedError):
@@ -1053,8 +1046,8 @@ def test_what_is_asked_of_a_session_that_is_over(tmp_path: Path) -> None:
         await found.revoke()
         assert found.revoked
         assert found.new_tokens is None
-        assert not await engine.revoke_session(session.handle)
-        assert await engine.revoke_multiple_sessions([session.handle, "unknown"]) == []
+        assert not await engine.revoke_session(session.handle, owner=None)
+        assert await engine.revoke_multiple_sessions([session.handle, "unknown"], owner=None) == []
         assert await engine.revoke_all_sessions_for_user("nobody") == []
 
     run(tmp_path, story)
@@ -1064,7 +1057,7 @@ def test_revoking_by_handle_ends_the_session_at_once_for_all_of_its_tokens(tmp_p
     async def story(engine: Sessions, clock: FakeClock) -> None:
         session, first = await new_session(engine)
         tokens = await refresh(engine, await tokens_of(session))
-        assert await engine.revoke_session(session.handle)
+        assert await engine.revoke_session(session.handle, owner=None)
         for token in (first, tokens.access_token):
             with pytest.raises(UnauthorisedError, match="revoked"):
                 await engine.get_session(token)
@@ -1087,7 +1080,9 @@ def test_a_users_sessions_are_listed_and_revoked_by_tenant_and_but_for_one(tmp_p
         assert await engine.revoke_all_sessions_for_user("ann", tenant_id="public", keep=handles[1]) == [
             handles[0]
         ]
-        assert sorted(await engine.revoke_multiple_sessions([*handles, "unknown"])) == sorted(handles[1:])
+        assert sorted(await engine.revoke_multiple_sessions([*handles, "unknown"], owner=None)) == sorted(
+            handles[1:]
+        )
         assert await engine.get_all_session_handles_for_user("bob") == [other.handle]
 
     run(tmp_path, story)
@@ -1132,10 +1127,10 @@ def test_session_data_is_replaced_as_a_whole_and_never_sent_to_the_client(tmp_pa
         session, token = await new_session(engine, session_data_in_database={"secret-cart": 1})
         await session.update_session_data_in_database({"b": {"c": [None, 1.5, "ü"]}})
         assert await session.get_session_data_from_database() == {"b": {"c": [None, 1.5, "ü"]}}
-        assert await engine.update_session_data_in_database(session.handle, None)
+        assert await engine.update_session_data_in_database(session.handle, None, owner=None)
         assert await session.get_session_data_from_database() == {}
         found = await engine.get_session(token)
         assert found
-        assert strip_protected(found.access_token_payload) == {"iss": ISSUER}
+        assert strip_protected(found.access_token_payload) == {}
 
     run(tmp_path, story)

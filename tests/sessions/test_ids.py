@@ -31,8 +31,8 @@ def test_ids_that_cannot_be_are_unknown_ids(place: Path | str) -> None:
         session = await engine.create_new_session("ann")
         for wrong in UNSTORABLE:
             assert await engine.get_session_information(wrong) is None
-            assert not await engine.revoke_session(wrong)
-            assert await engine.revoke_multiple_sessions([wrong, wrong]) == []
+            assert not await engine.revoke_session(wrong, owner=None)
+            assert await engine.revoke_multiple_sessions([wrong, wrong], owner=None) == []
             assert await engine.revoke_all_sessions_for_user(wrong) == []
             assert await engine.get_all_session_handles_for_user(wrong) == []
         assert await engine.get_session_information(session.handle) is not None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from sessions import Sessions
+from sessions import PrimitiveClaim, Sessions
 from tests.sessions.helpers import (
     DAY,
     FaultyDatabase,
@@ -58,8 +58,8 @@ def test_a_session_that_a_shorter_setting_has_ended_is_over_for_everything_that_
             assert await engine.get_all_session_handles_for_user("ann") == [new.handle]
             assert [one.session_handle for one in await engine.list_sessions("ann", limit=1)] == [new.handle]
             assert await engine.get_session_information(old.handle) is None
-            assert await engine.update_session_data_in_database(old.handle, {"a": 1}) is False
-            assert await engine.merge_into_access_token_payload(old.handle, {"a": 1}) is False
+            assert await engine.update_session_data_in_database(old.handle, {"a": 1}, owner=None) is False
+            assert await engine.merge_into_access_token_payload(old.handle, {"a": 1}, owner=None) is False
             assert await engine.revoke_all_sessions_for_user("ann", keep=new.handle) == [old.handle]
 
     asyncio.run(story())
@@ -70,10 +70,29 @@ def test_a_handle_of_somebody_elses_session_ends_nothing(place: Path | str) -> N
         anns = await engine.create_new_session("ann")
         for owner in ("bob", ""):
             assert await engine.revoke_session(anns.handle, owner=owner) is False
+            assert await engine.revoke_multiple_sessions([anns.handle], owner=owner) == []
         assert await engine.get_session_information(anns.handle) is not None
         assert await engine.revoke_session(anns.handle, owner="ann") is True
         assert anns.new_tokens
         await assert_session_is_dead(engine, anns.new_tokens)
+
+    run(place, story)
+
+
+def test_a_handle_of_another_users_session_changes_nothing(place: Path | str) -> None:
+    claim: PrimitiveClaim[int] = PrimitiveClaim("n", lambda *_: 2)
+
+    async def story(engine: Sessions, _: FakeClock) -> None:
+        handle = (await engine.create_new_session("ann")).handle
+        for owner, may in (("bob", False), ("", False), ("ann", True), (None, True)):
+            assert await engine.merge_into_access_token_payload(handle, {"a": owner}, owner=owner) is may
+            assert await engine.update_session_data_in_database(handle, {"d": owner}, owner=owner) is may
+            assert await engine.set_claim_value(handle, claim, 1, owner=owner) is may
+            assert await engine.fetch_and_set_claim(handle, claim, owner=owner) is may
+            assert await engine.remove_claim(handle, claim, owner=owner) is may
+            information = await engine.get_session_information(handle)
+            assert information
+            assert (information.session_data_in_database != {}) is may
 
     run(place, story)
 

@@ -308,8 +308,8 @@ class TestFeed:
             assert gone.new_tokens
             assert changed.new_tokens
             await use(two, gone.new_tokens)
-            await one.revoke_session(gone.handle)
-            await one.merge_into_access_token_payload(changed.handle, {"role": "admin"})
+            await one.revoke_session(gone.handle, owner=None)
+            await one.merge_into_access_token_payload(changed.handle, {"role": "admin"}, owner=None)
             await until(lambda: changed.handle in two.feed.payload_versions)
             with pytest.raises(UnauthorisedError):
                 await two.get_session(gone.new_tokens.access_token)
@@ -334,7 +334,7 @@ class TestFeed:
 
             async def revoke(handle: str) -> None:
                 nonlocal revoked
-                await one.revoke_session(handle)
+                await one.revoke_session(handle, owner=None)
                 revoked += 1
 
             async def cut() -> None:
@@ -393,7 +393,7 @@ class TestFeed:
             await until(lambda: "not an error that anybody expected" in caplog.text)
             await until(lambda: database.feed_mode == "listen")
             session = await one.create_new_session("ann")
-            await one.revoke_session(session.handle)
+            await one.revoke_session(session.handle, owner=None)
             await until(lambda: session.handle in two.feed.revoked)
 
         with caplog.at_level(logging.INFO, "stormcellar"):
@@ -414,7 +414,7 @@ class TestFeed:
                     "INSERT INTO feed (kind, handle, payload_version, reason, keep_until)"
                     " VALUES ('revoked', 'slow', 0, '', 1e12)"
                 )
-                quick = asyncio.ensure_future(one.revoke_session(session.handle))
+                quick = asyncio.ensure_future(one.revoke_session(session.handle, owner=None))
                 await until(lambda: bool(cluster.execute(waiting, DATABASE)))
                 await two.feed._catch_up()  # reading does not wait
                 assert not quick.done()
@@ -452,7 +452,7 @@ class TestFeed:
             refused = 0
             while True:
                 try:
-                    assert await one.revoke_session(session.handle)
+                    assert await one.revoke_session(session.handle, owner=None)
                     break
                 except StoreUnavailableError:
                     refused += 1
@@ -481,7 +481,7 @@ class TestFeed:
                 async with running_engine(url, clock) as one, running_engine(url, clock) as two:
                     for _ in range(20):
                         session = await one.create_new_session("ann")
-                        await one.revoke_session(session.handle)
+                        await one.revoke_session(session.handle, owner=None)
                         await until(lambda handle=session.handle: handle in two.feed.revoked)  # type: ignore[misc]
                     assert {database_of(engine).feed_mode for engine in (one, two)} == {"poll"}
                     assert two.feed.state == "live"
@@ -722,10 +722,10 @@ class TestOutages:
                     assert session.new_tokens
                     wire.cut = "after" if number % 2 else "before"
                     try:
-                        await engine.revoke_session(session.handle)
+                        await engine.revoke_session(session.handle, owner=None)
                     except StoreUnavailableError:
                         lost += 1
-                        applied += not await engine.revoke_session(session.handle)
+                        applied += not await engine.revoke_session(session.handle, owner=None)
                     with pytest.raises(UnauthorisedError):
                         await refresh(engine, session.new_tokens)
                     await until(lambda handle=session.handle: handle in engine.feed.revoked)  # type: ignore[misc]

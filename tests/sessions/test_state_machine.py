@@ -369,7 +369,7 @@ class SessionLife(RuleBasedStateMachine):
         async def work() -> Session:
             engine = self.processes[name].engine
             if hasattr(self, "handle"):  # cookies may expire a little before the session does
-                await engine.revoke_session(self.handle)
+                await engine.revoke_session(self.handle, owner=None)
             return await engine.create_new_session("ann")
 
         if hasattr(self, "handle"):
@@ -438,7 +438,7 @@ class SessionLife(RuleBasedStateMachine):
         async def all_at_once() -> list[Any]:
             work: list[Any] = [self.ask(process, message) for message, process in asked]
             if signs_out:
-                work.append(served_by[0].engine.revoke_session(self.handle))
+                work.append(served_by[0].engine.revoke_session(self.handle, owner=None))
             return list(await asyncio.gather(*work))
 
         old = [self.must_be_caught(generation_of(message.cookies.refresh_token)) for message, _ in asked]
@@ -503,10 +503,12 @@ class SessionLife(RuleBasedStateMachine):
     ) -> None:
         process = self.processes[name]
         if signs_out:
-            self.run(process.engine.revoke_session(self.handle))
+            self.run(process.engine.revoke_session(self.handle, owner=None))
             self.end(process)
             self.jar = None
-        elif self.run(process.engine.merge_into_access_token_payload(self.handle, {"role": role})):
+        elif self.run(
+            process.engine.merge_into_access_token_payload(self.handle, {"role": role}, owner=None)
+        ):
             assert not self.ended
             self.note_change(process, role)
         else:
@@ -606,7 +608,7 @@ class SessionLife(RuleBasedStateMachine):
     ) -> None:
         process = self.processes[name]
         if during == "sign-out":
-            self.crash_during(name, process.engine.revoke_session(self.handle), calls, before)
+            self.crash_during(name, process.engine.revoke_session(self.handle, owner=None), calls, before)
             self.perhaps_ended = True
             return
         message = self.way[tab]

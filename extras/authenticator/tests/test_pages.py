@@ -169,7 +169,7 @@ async def test_sessions_that_a_crash_left_unasked_are_asked_soon(
         patch.setattr(app.sessions, "set_claim_value", fail)
         code = phone.code(client.clock.now())
         assert (await client.post("/account/authenticator/confirmation", {"code": code})).code == 503
-    await app.sessions.set_claim_value(by_passkey.session_handle, part_of(app).claim, given)
+    await app.sessions.set_claim_value(by_passkey.session_handle, part_of(app).claim, given, owner=None)
     await other.refresh()
     await by_passkey.refresh()
     assert await is_in(other)
@@ -292,7 +292,7 @@ async def test_sessions_from_before_this_extra_was_there_are_judged_by_the_store
     other = new_client()
     await other.sign_in()
     await switch_on(client)
-    await app.sessions.remove_claim(other.session_handle, part_of(app).claim)
+    await app.sessions.remove_claim(other.session_handle, part_of(app).claim, owner=None)
     await other.refresh()
     assert "st-mfa" not in other.front_token()["up"]
     assert not await is_in(other)
