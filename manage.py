@@ -3,6 +3,8 @@
 
 import sys
 
+import terminal
+
 try:
     from commands.cli import main
 except ModuleNotFoundError as missing:
@@ -14,4 +16,5 @@ except ModuleNotFoundError as missing:
     )
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with terminal.any_output():
+        sys.exit(main(sys.argv[1:]))

@@ -38,6 +38,7 @@ from tornado.web import RequestHandler
 import logs
 import processes
 import settings as configuration
+import terminal
 from accounts import ARGON2ID, Argon2Parameters, Limits, Mailer, PasswordHasher, Users
 from audit import AuditLog
 from extras import Extra, installed
@@ -425,7 +426,8 @@ async def run(options: Settings) -> None:
     """Serve, in this process or in several, until SIGTERM or SIGINT."""
 
     def tell(port: int) -> None:
-        announce(options, port)
+        with terminal.optional_output():
+            announce(options, port)
 
     if options.debug:
         watch_files()
@@ -460,23 +462,23 @@ def watch_files() -> None:
 
 def main() -> None:
     """The command line."""
-    arguments = sys.argv[1:]
-    shown = {"--routes", "--openapi"} & set(arguments)
-    try:
-        options = configuration.load([a for a in arguments if a not in shown], os.environ)
-        if "--routes" in shown:
-            print(describe(routes(options)))
-        if "--openapi" in shown:
-            print(json.dumps(description(routes(options), options), indent=2))
-        if shown:
-            return
-        logs.configure(options.log_format, debug=options.debug)
-        processes.event_loop(options)(run(options))
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (SettingsError, AccessUnsaid, Undescribed, StoreUnavailableError, OSError) as error:
-        sys.exit(f"Stormcellar does not start: {error}")
+    with terminal.any_output():
+        arguments = sys.argv[1:]
+        shown = {"--routes", "--openapi"} & set(arguments)
+        try:
+            options = configuration.load([a for a in arguments if a not in shown], os.environ)
+            if "--routes" in shown:
+                print(describe(routes(options)))
+            if "--openapi" in shown:
+                print(json.dumps(description(routes(options), options), indent=2))
+            if shown:
+                return
+            logs.configure(options.log_format, debug=options.debug)
+            processes.event_loop(options)(run(options))
+        except BrokenPipeError:  # standard output has no reader any more
+            raise
+        except (SettingsError, AccessUnsaid, Undescribed, StoreUnavailableError, OSError) as error:
+            sys.exit(f"Stormcellar does not start: {error}")
 
 
 if __name__ == "__main__":

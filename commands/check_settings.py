@@ -177,7 +177,7 @@ def check_machine(options: Settings) -> Iterator[Finding]:
             f"Python is {platform.python_version()}, but the kit needs 3.10.", "Install a newer Python."
         )
     files = ["requirements-run.txt", *(["requirements-postgres.txt"] if options.uses_postgres else [])]
-    for line in [line for file in files for line in (ROOT / file).read_text().splitlines()]:
+    for line in [line for file in files for line in (ROOT / file).read_text(encoding="utf-8").splitlines()]:
         if line and not line.startswith(("#", "-")):
             yield from check_requirement(line)
     if not options.verify_only:

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import fields
 
+import terminal
 from commands import check, copy_database, events, new_page, sessions, site, users
 from commands.command import Call, Command
 from commands.output import CommandError
@@ -58,16 +58,15 @@ def main(words: Sequence[str]) -> int:
     command: Command = arguments.command
     try:
         code = asyncio.run(command.run(Call(arguments, settings_words))) or 0
-        sys.stdout.flush()
+        terminal.flush()
         return code
     except SettingsError as error:
         return _complain(command, str(error), 2)
     except CommandError as error:
         return _complain(command, str(error), 1)
+    except BrokenPipeError:  # standard output has no reader any more
+        raise
     except (StoreUnavailableError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # whoever read the output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
         return _complain(command, str(error), 1)
     except KeyboardInterrupt:
         return _complain(command, "stopped", 130)

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
+import terminal
+
 BAR_WIDTH = 30
 REDRAW_S = 0.1
 STEP_PERCENT = 10  # where there is no terminal, one line for each
@@ -23,7 +25,7 @@ class CommandError(Exception):
 
 
 def print_json(record: Mapping[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False))
+    print(json.dumps(record, ensure_ascii=not terminal.takes_unicode()))
 
 
 def moment(unix_s: float) -> str:

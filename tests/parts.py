@@ -73,6 +73,22 @@ def find_curl() -> Path | None:
     return Path(found) if found else None
 
 
+def find_python(version: str) -> Path | None:
+    """An interpreter of this version, such as "3.10": one on the PATH, else one of pyenv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    on_path = shutil.which(f"python{version}")
+    for program in (*([on_path] if on_path else []), *sorted(pyenv.glob(f"{version}.*/bin/python"))):
+        ask = [
+            program,
+            "-c",
+            "import ensurepip, sys; print(sys.executable)",
+        ]  # pyenv has stubs that start nothing
+        answer = subprocess.run(ask, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            return Path(answer.stdout.strip())
+    return None
+
+
 @dataclass(frozen=True)
 class Part:
     """Something that pip does not bring."""
@@ -99,7 +115,7 @@ def require(name: str) -> Path:
     Skips the calling test if the part is missing; fails it where CI is set in the environment.
     """
     part = PARTS[name]
-    return part.find() or _do_without(f"{part.description} is missing; `make test` installs it where it may")
+    return part.find() or do_without(f"{part.description} is missing; `make test` installs it where it may")
 
 
 def require_npm_package(name: str, where: str = "tests/npm") -> Path:
@@ -107,7 +123,7 @@ def require_npm_package(name: str, where: str = "tests/npm") -> Path:
     require("npm")
     folder = ROOT / where / "node_modules" / name
     if not folder.is_dir():
-        _do_without(f"the npm package {name} is not in {where}/node_modules; `make test` installs it")
+        do_without(f"the npm package {name} is not in {where}/node_modules; `make test` installs it")
     return folder
 
 
@@ -115,7 +131,7 @@ def require_supertokens_python() -> Path:
     """The interpreter of the environment that tests/interop/requirements.txt is installed in."""
     python = ROOT / ".venv-interop" / "bin" / "python"
     if not (ROOT / ".venv-interop" / "requirements.txt").exists():
-        _do_without("supertokens-python is not in .venv-interop; `make test` installs it")
+        do_without("supertokens-python is not in .venv-interop; `make test` installs it")
     return python
 
 
@@ -124,7 +140,8 @@ def axe_source() -> str:
     return (require_npm_package("axe-core") / "axe.min.js").read_text(encoding="utf-8")
 
 
-def _do_without(reason: str) -> NoReturn:
+def do_without(reason: str) -> NoReturn:
+    """Skip the calling test; fail it where CI is set in the environment."""
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
