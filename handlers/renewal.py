@@ -83,7 +83,9 @@ def turn_away(handler: BaseHandler, error: SessionError, back: str = "") -> None
         back: the address to visit after sign-in; "" if it is the address of this request.
     """
     guest, addresses = caller_of(handler.request).guest, handler.app.addresses
-    if guest == "sign-in":
+    if guest == "sign-in" and handler.is_read and not _can_return(handler):
+        handler.render_refresh_page(in_place=True)  # its script and its link lead to the sign-in page
+    elif guest == "sign-in":
         handler.redirect(handler.with_return(addresses.sign_in, back or this_address(handler)), status=303)
     elif guest == "HX-Redirect":
         address = REFRESH_PAGE if is_worth_a_refresh(handler, error) else addresses.sign_in

@@ -69,7 +69,7 @@ def test_the_browser_keeps_every_harmless_address_and_stays_on_the_site(judge_pa
 
 
 def test_the_browser_has_the_same_limit_and_takes_only_text(judge_page: Page) -> None:
-    longest = "/" + "a" * 2047
+    longest = "/" + "a" * 8191
     answers = [answer for answer, _ in judge(judge_page, [longest, longest + "a", None, 5, ["/a"]])]
     assert answers == [longest, "/fallback", "/fallback", "/fallback", "/fallback"]
 

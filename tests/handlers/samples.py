@@ -44,6 +44,16 @@ class NoteHandler(ProtectedHandler):
         )
 
 
+class FilesHandler(NoteHandler):
+    """The same at every address below /sample/files/, however unusual."""
+
+    async def get(self, _name: str) -> None:
+        await super().get()
+
+    async def post(self, _name: str) -> None:
+        self.tell()
+
+
 class NoteAPIHandler(ProtectedAPIHandler):
     async def get(self) -> None:
         self.finish({"user_id": self.session.user_id})
@@ -143,6 +153,8 @@ class ExposingHandler(PayHandler):
 PAID: BooleanClaim = BooleanClaim("paid", lambda *_: False)
 SAMPLES = [
     (r"/sample/note", NoteHandler),
+    (r"/sample/files/(.*)", FilesHandler),
+    (r"//sample/double", NoteHandler),
     (r"/sample/api", NoteAPIHandler),
     (r"/sample/optional", OptionalAPIHandler),
     (r"/sample/paid", PaidPageHandler),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from tornado.httpclient import HTTPResponse
@@ -313,6 +314,74 @@ async def test_a_damaged_loop_counter_counts_nothing(client: Client, clock: Fake
 async def test_the_explanation_page_knows_its_reasons(client: Client, reason: str) -> None:
     assert (await client.get(f"/refresh-session/stopped?reason={reason}")).code == 200
     assert (await client.get(f"/refresh-session/stopped?reason={reason}s")).code == 404
+
+
+# -- unusual addresses ------------------------------------------------------------------------------
+
+UNUSUAL = [
+    "a//b",
+    "a%5Cb",
+    "a%0Ab",
+    "a%252Fb",
+    "a?q=//x",
+    "a?q=\\x",
+    "a?q=%5C%0A%252F",
+    "a/%2541",
+    "a%2F..%2Fb",
+]
+EACH_UNUSUAL = pytest.mark.parametrize("name", UNUSUAL)
+
+
+@EACH_UNUSUAL
+@pytest.mark.gen_test
+async def test_a_form_arrives_at_its_address_however_unusual(
+    client: Client, clock: FakeClock, name: str
+) -> None:
+    await expired(client, clock)
+    response = await client.post(f"/sample/files/{name}", {"a": "1"}, follow=True)
+    assert (json_of(response)["uri"], json_of(response)["fields"]) == (f"/sample/files/{name}", {"a": ["1"]})
+
+
+@EACH_UNUSUAL
+@pytest.mark.gen_test
+async def test_the_visitor_returns_to_an_unusual_address(client: Client, clock: FakeClock, name: str) -> None:
+    await expired(client, clock)
+    page = await client.get(f"/sample/files/{name}")
+    back = parse_qs(urlsplit(page.headers["Location"]).query)["redirectBack"]
+    assert back == [f"/sample/files/{name}"]
+    await client.get(DETOUR + quote(back[0]), follow=True)
+    assert client.visited[-1] == f"GET /sample/files/{name} 200"
+
+
+@pytest.mark.gen_test
+async def test_a_long_address_is_renewed_at_the_address_itself(client: Client, clock: FakeClock) -> None:
+    """A redirect would carry it in its head, and common proxies refuse a head of more than 4 kB."""
+    long = "/sample/note?q=" + "a" * 3000
+    guest = await client.get(long)
+    assert (guest.code, f"/login?redirectBack={quote(long, safe='')}" in guest.body.decode()) == (401, True)
+    await expired(client, clock)
+    page = await client.get(long)
+    assert (page.code, b'data-refresh="in-place"' in page.body) == (401, True)
+    await client.get(DETOUR + quote(long, safe=""), follow=True)
+    assert client.visited[-1] == f"GET {long} 200"
+
+
+@pytest.mark.gen_test
+async def test_a_form_with_a_long_address_is_sent_again_by_the_page(client: Client, clock: FakeClock) -> None:
+    await expired(client, clock)
+    path = "/sample/note?q=" + "a" * 3000
+    response = await client.post(path, {"a": "1"})
+    page = response.body.decode()
+    assert response.code == 401
+    assert f'<form method="post" action="{path}" data-repeat hidden>' in page
+    assert '<input type="hidden" name="a" value="1">' in page
+
+
+@pytest.mark.gen_test
+async def test_the_action_of_a_form_names_no_other_site(client: Client, clock: FakeClock) -> None:
+    await expired(client, clock)
+    response = await client.post("//sample/double", {"a": "1"})
+    assert f'action="{client.origin}//sample/double"' in response.body.decode()
 
 
 # -- who is worth a refresh -------------------------------------------------------------------------
