@@ -2,8 +2,9 @@
 """The access token: a JWT that says whose session this is, checked without asking anyone.
 
 Layout: SuperTokens' version 5 (RS256; header members alg, typ, kid, version), so that the verifiers of
-its other backends accept it through our JWKS. Two claims of our own stand beside theirs: `sc-gen`, the
-generation of the refresh token it was issued with, and `sc-ver`, the version of the payload it carries.
+its other backends accept it through our JWKS. It has three claims of our own: `sc-gen` and, where it is not
+0, `sc-br` are the generation and branch of the refresh token that it was issued with; `sc-ver` is the version
+of the payload that it carries.
 
 A token is looked at in an order that gives a forger nothing to play with: its length, three canonical
 base64url parts, a header of exactly the known members with the one algorithm, a key from our own map;
@@ -62,6 +63,7 @@ class AccessToken:
     refresh_token_hash1: str
     anti_csrf_token: str | None
     generation: int
+    branch: int
     payload_version: int
 
     @property
@@ -84,6 +86,7 @@ class AccessToken:
             refresh_token_hash1=payload["refreshTokenHash1"],
             anti_csrf_token=anti_csrf_token if isinstance(anti_csrf_token, str) else None,
             generation=payload.get("sc-gen", 0),
+            branch=payload.get("sc-br", 0),
             payload_version=payload.get("sc-ver", 0),
         )
 
@@ -156,7 +159,7 @@ def verify(
         return None
     if "aud" in payload and not {issuer, *audiences} & set(_audiences(payload["aud"])):
         return None
-    if not _is_integer(payload.get("sc-gen", 0)) or not _is_integer(payload.get("sc-ver", 0)):
+    if not all(_is_integer(payload.get(name, 0)) for name in ("sc-gen", "sc-br", "sc-ver")):
         return None
     return AccessToken.from_payload(payload, token.kid)
 
@@ -175,6 +178,7 @@ def mint(
     payload_version: int,
     issued_at: int,
     expires_at: int,
+    branch: int = 0,
 ) -> tuple[str, dict[str, Any]]:
     """Sign an access token. `claims` are the application's own; none of them replaces one of ours.
 
@@ -195,6 +199,7 @@ def mint(
         **strip_protected(claims),
         **({"aud": audience_with(claims["aud"], issuer)} if "aud" in claims else {}),
         "sc-gen": generation,
+        **({"sc-br": branch} if branch else {}),
         "sc-ver": payload_version,
     }
     return sign(key, payload, version="5"), payload

@@ -27,7 +27,7 @@ FetchValue = Callable[[str, str, Payload], Awaitable[T | None] | T | None]
 
 PROTECTED_CLAIMS = frozenset({
     "iss", "sub", "rsub", "tId", "iat", "nbf", "exp", "stt", "sessionHandle", "antiCsrfToken",
-    "refreshTokenHash1", "parentRefreshTokenHash1", "sc-gen", "sc-ver",
+    "refreshTokenHash1", "parentRefreshTokenHash1", "sc-gen", "sc-br", "sc-ver",
 })  # fmt: skip
 """Names in the payload that belong to the engine. An application can neither set nor remove them."""
 

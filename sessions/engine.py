@@ -1,17 +1,29 @@
 # SPDX-License-Identifier: MIT
 """The session engine: create, get, refresh, revoke.
 
-Refreshing. Let c be the generation in the store and g the one presented:
+Refreshing. Let (c, b) be the generation and branch in the store, and (g, x) those presented. The grace period
+begins with the last answer that carried the tokens of (c, b):
 
-    g == c                                              go to c+1, answer with its tokens
-    g == c-1, within the grace period, or c is unused   answer with the tokens of c again
-    g <  c   otherwise                                  theft: the session is revoked
-    g >  c                                              the store lost its latest writes: go on from g
+    g == c, and x == b or (c, b) is unused              go to (c+1, 0), answer with its tokens
+    g == c, x != b, and (c, b) is used                  theft: the session is revoked
+    g == c-1, x was not exchanged for c                 theft
+    g == c-1, within the grace period                   answer with the tokens of (c, b) again
+    g == c-1, later, and (c, b) is unused               go to (c, b+1), answer with its tokens
+    g == c-1, later, and (c, b) is used                 theft
+    g <  c-1                                            theft
+    g >  c                                              the store lost its latest writes: go on from (g, x)
 
-Generation c counts as used once an access token minted at it was seen by `get_session`. That is noted
-on first sight, in the background; it is never waited for. Tokens are a function of session and
-generation (refresh_token.py), so every answer for one generation carries the same refresh token, and it
-does not matter which of several answers the client keeps, or whether it got one at all.
+A branch counts as used once `get_session` saw an access token of it, or its refresh token was presented. A
+use is written on first sight, in the background; no request waits for it. If another branch of c is used
+before (c, b) is used, that branch becomes the current one: the client kept an older answer. Afterwards it is
+theft.
+
+A client asks late for the same generation because its answer was lost, or because another party got that
+answer. The new branch tells the two apart: a thief who refreshes first and waits holds another branch than
+the owner, and is found as soon as both branches were used.
+
+Tokens are a function of session, generation and branch (refresh_token.py). Every answer for one branch
+carries the same refresh token, so it does not matter which of several answers the client keeps.
 
 Revoking. The store and the feed (feed.py) change together; this process knows before the call returns,
 every other within moments, and `get_session` asks only its own memory.
@@ -58,7 +70,15 @@ from sessions.keys import CLOCK_MARGIN_S, KeyRing, generate_private_key
 from sessions.refresh_token import PresentedToken, RefreshTokens, new_session_secret, token_hash
 from sessions.session import Session, SessionInformation, Tokens, front_token
 from sessions.store import Database
-from sessions.store.session_store import FeedEntry, SessionRow, SessionStore, StoredSession, to_json
+from sessions.store.session_store import (
+    FeedEntry,
+    Renewal,
+    SessionRow,
+    SessionStore,
+    StoredSession,
+    Use,
+    to_json,
+)
 from sessions.store.text import is_storable
 from sessions.verifier import ClaimsOverride, Verifier, chosen_validators, compare_anti_csrf, same_text
 
@@ -75,6 +95,7 @@ PURGE_FIRST, PURGE_BATCH = 20, 500
 PURGE_WRITE_S = 0.025  # what one batch should take
 PURGE_AT_MOST_S = 20.0
 REFRESH_ATTEMPTS = 5
+ANSWER_RESOLUTION_S = 1.0  # repeated answers within it are not written one by one
 MESSAGE_KEPT_S = 60.0
 MOST_LISTED = 500
 
@@ -122,10 +143,10 @@ class Sessions:
             versions=("5",),
             issuer=config.issuer,
             objection=self._objection,
-            first_seen=lambda token: self._note_use(token.handle, token.generation),
+            first_seen=lambda token: self._note_use(Use(token.handle, token.generation, token.branch)),
             remembered=config.remembered_tokens,
         )
-        self._seen_in_use: dict[str, int] = {}
+        self._uses: set[Use] = set()  # not yet in the store
         self._tasks: set[asyncio.Task[None]] = set()
         self._note_use_task: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -236,6 +257,8 @@ class Sessions:
             tenant_id=tenant_id,
             secret=new_session_secret(),
             generation=0,
+            branch=0,
+            parent_branch=0,
             used_generation=0,
             rotated_at=now,
             created_at=now,
@@ -352,32 +375,37 @@ class Sessions:
 
     # -- first use ----------------------------------------------------------------------------------
 
-    def _note_use(self, handle: str, generation: int) -> None:
-        """Have the store told, soon and in the background, that this generation's tokens are in use."""
-        if generation == 0:  # nothing came before it that could still be answered
+    def _note_use(self, use: Use) -> None:
+        """Have the use of these tokens written to the store, soon and in the background."""
+        if use.generation == 0:  # nothing came before it that could still be answered, and it has one branch
             return
-        self._seen_in_use[handle] = max(generation, self._seen_in_use.get(handle, 0))
+        self._uses.add(use)
         if self._note_use_task is None or self._note_use_task.done():
             self._note_use_task = self._spawn(self._write_notes_soon())
 
     async def _write_notes_soon(self) -> None:
         try:
-            while self._seen_in_use:  # some may be seen while others are being written
+            while self._uses:  # some may be seen while others are being written
                 await asyncio.sleep(NOTE_USE_DELAY_S)  # what is seen meanwhile goes with it
                 await self.write_notes()
         except StoreUnavailableError as error:
             log.warning("first uses are noted later: %s", error)
 
     async def write_notes(self) -> None:
-        """Write the first uses that were seen. Losing one only makes the engine more patient."""
-        seen, self._seen_in_use = self._seen_in_use, {}
+        """Write the first uses that were seen. Losing one only makes the engine more patient.
+
+        Sessions of which two branches were used end here: two parties hold their tokens.
+        """
+        uses, self._uses = self._uses, set()
+        if not uses:
+            return
         try:
-            if seen:
-                await self._store.mark_used(seen.items())
+            forked = await self._store.mark_used(uses)
         except StoreUnavailableError:
-            for handle, generation in seen.items():
-                self._seen_in_use[handle] = max(generation, self._seen_in_use.get(handle, 0))
+            self._uses |= uses
             raise
+        for handle, user_id in forked:
+            await self._end_for_theft(handle, user_id)
 
     # -- refresh ------------------------------------------------------------------------------------
 
@@ -389,11 +417,11 @@ class Sessions:
         if len(candidates) < 2:
             return candidates[0] or None if candidates else None
         genuine = [
-            (found.handle, found.generation, text)
+            (found.handle, found.generation, found.branch, text)
             for text in candidates
             if (found := self._refresh_tokens.read(text))
         ]
-        return max(genuine)[2] if len({handle for handle, *_ in genuine}) == 1 else None
+        return max(genuine)[-1] if len({handle for handle, *_ in genuine}) == 1 else None
 
     async def refresh_session(
         self,
@@ -432,14 +460,25 @@ class Sessions:
     async def _exchange(self, presented: PresentedToken, refreshed_from: str) -> tuple[SessionRow, bool]:
         """The row whose tokens answer the one presented, by the table at the top of this file, and whether
         they answered it before."""
-        handle, generation = presented.handle, presented.generation
+        handle = presented.handle
+        if handle in self.feed.revoked:  # also where a failover has brought its row back
+            raise self.session_is_gone(handle, "was revoked")
         for _attempt in range(REFRESH_ATTEMPTS):
             now = self.clock.now()
-            rotated = await self._store.rotate(
-                handle, generation, nonce=presented.nonce, chain=presented.chain, now=now,
+            renewal = Renewal(
+                now=now,
                 expires_at=now + self.config.refresh_token_lifetime_s,
-                session_lifetime_s=self.config.session_lifetime_s, refreshed_from=refreshed_from,
-            )  # fmt: skip
+                session_lifetime_s=self.config.session_lifetime_s,
+                refreshed_from=refreshed_from,
+            )
+            rotated = await self._store.rotate(
+                handle,
+                presented.generation,
+                presented.branch,
+                nonce=presented.nonce,
+                chain=presented.chain,
+                renewal=renewal,
+            )
             if rotated is not None:
                 self._tell("rotated", handle, rotated.user_id)
                 return rotated, False
@@ -449,39 +488,65 @@ class Sessions:
             if not presented.matches(row.secret):
                 log.error("a refresh token of session %s was made without the store", session_hash(handle))
                 raise UnauthorisedError("not a refresh token of this session")
-            if generation > row.generation:
-                await self._store.catch_up(handle, row.generation, generation)
-                self._tell("continued", handle, row.user_id)
-            elif generation < row.generation:
-                if self._may_be_repeated(row, generation):
-                    self._tell("repeated", handle, row.user_id)
-                    return row, True
-                await self._theft(row)
+            answered = await self._answer_other(presented, row, renewal)
+            if answered is not None:
+                return answered, True
         raise StoreUnavailableError(f"session {session_hash(handle)} changes faster than it can be read")
 
-    def _may_be_repeated(self, row: SessionRow, generation: int) -> bool:
-        if generation != row.generation - 1:
-            return False
-        in_grace = self.clock.now() - row.rotated_at < self.config.refresh_grace_s
-        return in_grace or row.used_generation < row.generation
+    async def _answer_other(
+        self, presented: PresentedToken, row: SessionRow, renewal: Renewal
+    ) -> SessionRow | None:
+        """Answer a token that is not exchanged for the next generation: the other rows of the table.
 
-    async def _theft(self, row: SessionRow) -> None:
-        await self._revoke([row.handle], owner=row.user_id, reason="theft")
-        self._tell("theft", row.handle, row.user_id)
+        Returns:
+            The row whose tokens are the answer; None to try again from the beginning.
+
+        Raises:
+            TokenTheftError: two parties hold tokens of this session; it is revoked.
+        """
+        place = (presented.generation, presented.branch)
+        if presented.generation > row.generation:
+            await self._store.catch_up(row, *place)
+            self._tell("continued", row.handle, row.user_id)
+            return None
+        is_used = row.used_generation == row.generation
+        if presented.generation == row.generation:
+            if presented.branch == row.branch or not is_used:
+                return None  # another request changed the row meanwhile
+        elif place == (row.generation - 1, row.parent_branch):
+            since_answer_s = renewal.now - row.rotated_at
+            if since_answer_s < self.config.refresh_grace_s:
+                if since_answer_s >= ANSWER_RESOLUTION_S:
+                    await self._store.note_answer(row, renewal.now)
+                self._tell("repeated", row.handle, row.user_id)
+                return row
+            if not is_used:
+                branched = await self._store.add_branch(row, renewal)
+                if branched is not None:
+                    self._tell("repeated_late", row.handle, row.user_id)
+                return branched
+        await self._end_for_theft(row.handle, row.user_id)
+        raise TokenTheftError(row.handle, row.user_id)
+
+    async def _end_for_theft(self, handle: str, user_id: str) -> None:
+        """Revoke a session whose tokens two parties hold, and tell the application."""
+        await self._revoke([handle], owner=user_id, reason="theft")
+        self._tell("theft", handle, user_id)
         if self.on_token_theft is not None:
             try:
-                outcome = self.on_token_theft(row.handle, row.user_id)
+                outcome = self.on_token_theft(handle, user_id)
                 if inspect.isawaitable(outcome):
                     await outcome
             except Exception:
                 log.exception("the hook for token theft failed")
-        raise TokenTheftError(row.handle, row.user_id)
 
     # -- issue --------------------------------------------------------------------------------------
 
     def _issue(self, row: SessionRow, *, anti_csrf: bool) -> Session:
         """The session of a row with all of its tokens."""
-        refresh_token = self._refresh_tokens.make(row.handle, row.generation, row.secret, anti_csrf)
+        refresh_token = self._refresh_tokens.make(
+            row.handle, row.generation, row.secret, anti_csrf, branch=row.branch
+        )
         now = self.clock.now()
         jitter = random.uniform(0, self.config.access_token_jitter)  # noqa: S311 - not a secret
         lifetime_s = max(1.0, self.config.access_token_lifetime_s * (1 - jitter))
@@ -489,6 +554,7 @@ class Sessions:
         token, tokens = self._mint(
             row,
             generation=row.generation,
+            branch=row.branch,
             refresh_token_hash1=token_hash(refresh_token),
             anti_csrf_token=anti_csrf_token,
             expires_at=int(min(now + lifetime_s, row.expires_at)),
@@ -501,6 +567,7 @@ class Sessions:
         row: SessionRow,
         *,
         generation: int,
+        branch: int,
         refresh_token_hash1: str,
         anti_csrf_token: str | None,
         expires_at: int,
@@ -517,6 +584,7 @@ class Sessions:
             issuer=self.config.issuer,
             claims=row.payload,
             generation=generation,
+            branch=branch,
             payload_version=row.payload_version,
             issued_at=int(self.clock.now()),
             expires_at=expires_at,
@@ -818,6 +886,7 @@ class Sessions:
         token, tokens = self._mint(
             row,
             generation=old.generation,
+            branch=old.branch,
             refresh_token_hash1=old.refresh_token_hash1,
             anti_csrf_token=old.anti_csrf_token,
             expires_at=old.expires_at,

@@ -15,7 +15,7 @@ from typing import Literal
 
 log = logging.getLogger("stormcellar.sessions")
 
-SessionEventName = Literal["created", "rotated", "repeated", "continued", "theft", "revoked"]
+SessionEventName = Literal["created", "rotated", "repeated", "repeated_late", "continued", "theft", "revoked"]
 
 HASH_LENGTH = 12  # hexadecimal digits; handles are random, so nobody finds one by trying
 
@@ -29,6 +29,7 @@ SENTENCES = {
     "created": "session {session} created for user {user_id}",
     "rotated": "session {session} rotated",
     "repeated": "session {session} was given the same tokens again",
+    "repeated_late": "session {session} was given another branch of tokens: an answer was lost",
     "continued": "the store has lost rotations of session {session}: going on from the client's",
     "theft": "token theft: session {session} of user {user_id} is revoked",
     "revoked": "session {session} revoked: {reason}",
@@ -45,8 +46,8 @@ def session_hash(session_handle: str) -> str:
 class SessionEvent:
     """Something that happened to a session here.
 
-    `rotated`, `repeated`, `continued` and `theft` are the rows of the table of refresh (engine.py). `time` is
-    in Unix seconds, `reason` that of a revocation. As text it is a sentence for a log.
+    `rotated`, `repeated`, `repeated_late`, `continued` and `theft` are the rows of the table of refresh
+    (engine.py). `time` is in Unix seconds, `reason` that of a revocation. As text it is a sentence for a log.
     """
 
     name: SessionEventName

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: MIT
 """The refresh token: opaque to clients, unforgeable, never stored, and the same whenever it is made.
 
-A session's tokens form a chain of generations 0, 1, 2, ... The token of generation g is
+A session's tokens form a chain of generations 0, 1, 2, ... If a client asks for the same generation again
+after the grace period, the generation gets another branch (engine.py). The token of generation g and branch b
+is
 
-    body  = kind (1 byte) || g (4 bytes) || chain(g) (32 bytes) || session handle (text)
+    place = g (4 bytes), or g (4 bytes) || b (4 bytes) where b > 0
+    body  = kind (1 byte) || place || chain (32 bytes) || session handle (text)
     token = base64url(body || HMAC(mac key, body) (16 bytes))
 
-    chain(g) = SHA-256(session secret || nonce(g))
-    nonce(g) = HMAC(chain key, session handle || g)
+    chain = SHA-256(session secret || nonce)
+    nonce = HMAC(chain key, session handle || place)
+
+The kind says which of the two layouts follows, and whether an anti-CSRF token belongs to the token.
 
 The mac key and the chain key come from the server's secret; the session secret is 32 random bytes that
 only the store holds. From this follows what the engine relies on:
@@ -15,8 +20,8 @@ only the store holds. From this follows what the engine relies on:
 - A damaged or forged token fails its HMAC before anything is read from the store.
 - Without the store there is no session secret, without the server's secret no nonce: neither a leaked
   database nor a leaked server secret yields a token.
-- A token is a function of (session, generation), so asking twice, on any server, gives the same one.
-- Given nonce(g), a database can check chain(g) by itself, so a refresh needs one statement.
+- A token is a function of (session, generation, branch): every server makes the same token for them.
+- Given the nonce, a database can check the chain value by itself, so a refresh needs one statement.
 
 Source: RFC 9700, section 4.14.2 (rotation); RFC 2104 (HMAC); RFC 5869 (deriving the keys).
 """
@@ -37,10 +42,10 @@ from sessions.base64url import decode_base64url, encode_base64url
 SESSION_SECRET_BYTES = 32
 MAX_TOKEN_CHARACTERS = 512
 
-_PLAIN, _WITH_ANTI_CSRF = b"\x01", b"\x02"  # the first byte: layout, and whether anti-CSRF goes with it
+_KINDS = {1: (4, False), 2: (4, True), 3: (8, False), 4: (8, True)}  # first byte: bytes of place, anti-CSRF
+_KIND_OF = {content: kind for kind, content in _KINDS.items()}
 _MAC_BYTES = 16
 _CHAIN_BYTES = 32
-_FIXED_BYTES = 1 + 4 + _CHAIN_BYTES + _MAC_BYTES
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
@@ -63,6 +68,7 @@ class PresentedToken:
 
     handle: str
     generation: int
+    branch: int
     nonce: bytes
     chain: bytes
     anti_csrf: bool
@@ -95,14 +101,17 @@ class RefreshTokens:
         self._chain = Mac(derive_key(secret, "refresh token: chain"))
         self._anti_csrf = Mac(derive_key(secret, "anti-csrf token"))
 
-    def make(self, handle: str, generation: int, session_secret: bytes, anti_csrf: bool) -> str:
-        """The token of this generation of a session: base64url text without padding.
+    def make(
+        self, handle: str, generation: int, session_secret: bytes, anti_csrf: bool, *, branch: int = 0
+    ) -> str:
+        """Make the token of this generation and branch: base64url text without padding.
 
-        `anti_csrf` says that an anti-CSRF token goes with it.
+        `anti_csrf` says that an anti-CSRF token belongs to it.
         """
-        chain = _chain(session_secret, self._nonce(handle, generation))
-        kind = _WITH_ANTI_CSRF if anti_csrf else _PLAIN
-        body = kind + generation.to_bytes(4, "big") + chain + handle.encode()
+        place = _place(generation, branch)
+        chain = _chain(session_secret, self._nonce(handle, place))
+        kind = _KIND_OF[len(place), anti_csrf]
+        body = bytes([kind]) + place + chain + handle.encode()
         return encode_base64url(body + self._mac(body))
 
     def read(self, token: str) -> PresentedToken | None:
@@ -111,26 +120,30 @@ class RefreshTokens:
         if raw is None:
             return None
         body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        if len(raw) <= _FIXED_BYTES or not hmac.compare_digest(mac, self._mac(body)):
+        if not hmac.compare_digest(mac, self._mac(body)) or not body or body[0] not in _KINDS:
             return None
-        kind = body[:1]
-        if kind not in (_PLAIN, _WITH_ANTI_CSRF):
-            return None
-        generation = int.from_bytes(body[1:5], "big")
-        chain, handle = body[5 : 5 + _CHAIN_BYTES], body[5 + _CHAIN_BYTES :].decode()
-        nonce = self._nonce(handle, generation)
-        return PresentedToken(handle, generation, nonce, chain, kind == _WITH_ANTI_CSRF)
+        place_bytes, anti_csrf = _KINDS[body[0]]
+        place, rest = body[1 : 1 + place_bytes], body[1 + place_bytes :]
+        chain, handle = rest[:_CHAIN_BYTES], rest[_CHAIN_BYTES:].decode()
+        generation, branch = int.from_bytes(place[:4], "big"), int.from_bytes(place[4:], "big")
+        return PresentedToken(handle, generation, branch, self._nonce(handle, place), chain, anti_csrf)
 
     def anti_csrf_token(self, refresh_token: str) -> str:
         """The anti-CSRF token that belongs to a refresh token: a UUID, so repeats get the same one."""
         digest = self._anti_csrf.of(refresh_token.encode())
         return str(uuid.UUID(bytes=digest[:16], version=4))
 
-    def _nonce(self, handle: str, generation: int) -> bytes:
-        return self._chain.of(handle.encode() + generation.to_bytes(4, "big"))
+    def _nonce(self, handle: str, place: bytes) -> bytes:
+        return self._chain.of(handle.encode() + place)
 
     def _mac(self, body: bytes) -> bytes:
         return self._authenticity.of(body)[:_MAC_BYTES]
+
+
+def _place(generation: int, branch: int) -> bytes:
+    """Encode a position in the chain; branch 0 has the layout of tokens from before there were branches."""
+    place = generation.to_bytes(4, "big")
+    return place + branch.to_bytes(4, "big") if branch else place
 
 
 def _chain(session_secret: bytes, nonce: bytes) -> bytes:

@@ -57,26 +57,71 @@ TABLES = (
     ALTER TABLE sessions ADD COLUMN created_from TEXT NOT NULL DEFAULT '';
     ALTER TABLE sessions ADD COLUMN refreshed_from TEXT NOT NULL DEFAULT ''
     """,
+    """
+    ALTER TABLE sessions ADD COLUMN branch INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN parent_branch INTEGER NOT NULL DEFAULT 0
+    """,
 )
 
 _ROW = (
-    "handle, user_id, tenant_id, secret, generation, used_generation, rotated_at,"
+    "handle, user_id, tenant_id, secret, generation, branch, parent_branch, used_generation, rotated_at,"
     " created_at, expires_at, payload, payload_version"
 )
-_PAYLOAD = 9  # its place in _ROW
+_PAYLOAD = 11  # its place in _ROW
 ALIVE = "expires_at > :now AND created_at + :session_lifetime_s > :now"
 """Whether a session is not over. The second half holds at once when the setting becomes shorter."""
 
 
+_ON_ANOTHER_PATH = "generation = :generation + 1 AND parent_branch <> :branch"
+_MARK_USED = (
+    "UPDATE sessions SET used_generation = :generation,"
+    " branch = CASE WHEN generation = :generation THEN :branch ELSE branch END"
+    " WHERE handle = :handle AND used_generation < :generation AND generation >= :generation"
+    f" AND NOT ({_ON_ANOTHER_PATH})"
+)
+_FIND_FORK = (
+    f"SELECT user_id FROM sessions WHERE handle = :handle AND (({_ON_ANOTHER_PATH})"
+    " OR (generation = :generation AND used_generation = :generation AND branch <> :branch))"
+)
+
+
+class Use(NamedTuple):
+    """The first time that a process saw an access token of this generation and branch."""
+
+    handle: str
+    generation: int
+    branch: int
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """What every renewal of a session writes: when, by whom, and until when the session lives then."""
+
+    now: float
+    expires_at: float
+    session_lifetime_s: float
+    refreshed_from: str = ""
+
+
 @dataclass(frozen=True)
 class SessionRow:
-    """A session as it is stored. `payload` holds the application's claims, without the engine's own."""
+    """A session as it is stored.
+
+    Attributes:
+        generation, branch: of the tokens that count now.
+        parent_branch: the branch of the generation before whose refresh token was exchanged for this one.
+        used_generation: the newest generation whose current branch was used.
+        rotated_at: when the tokens of `generation` and `branch` were given to a client for the last time.
+        payload: the application's claims, without the engine's own.
+    """
 
     handle: str
     user_id: str
     tenant_id: str
     secret: bytes
     generation: int
+    branch: int
+    parent_branch: int
     used_generation: int
     rotated_at: float
     created_at: float
@@ -149,8 +194,9 @@ class SessionStore:
         texts = {"payload": to_json(row.payload), "data": to_json(data), "created_from": created_from}
         await self._execute(
             f"INSERT INTO sessions ({_ROW}, data, created_from) VALUES"
-            " (:handle, :user_id, :tenant_id, :secret, :generation, :used_generation, :rotated_at,"
-            " :created_at, :expires_at, :payload, :payload_version, :data, :created_from)",
+            " (:handle, :user_id, :tenant_id, :secret, :generation, :branch, :parent_branch,"
+            " :used_generation, :rotated_at, :created_at, :expires_at, :payload, :payload_version, :data,"
+            " :created_from)",
             {**vars(row), **texts},
         )
 
@@ -160,10 +206,12 @@ class SessionStore:
         return await self.database.read(lambda connection: _load(connection, handle))
 
     async def rotate(
-        self, handle: str, generation: int, *, nonce: bytes, chain: bytes, now: float, expires_at: float,
-        session_lifetime_s: float, refreshed_from: str = "",
-    ) -> SessionRow | None:  # fmt: skip
-        """Go from `generation` to the next one, if the session is there, alive, and at that generation.
+        self, handle: str, generation: int, branch: int, *, nonce: bytes, chain: bytes, renewal: Renewal
+    ) -> SessionRow | None:
+        """Go from `generation` to branch 0 of the next one.
+
+        The session must be there, alive, and at this generation. The branch must be the current one, or the
+        current one must be unused: then the client kept an older answer.
 
         `chain` must be SHA-256(secret || nonce) (see refresh_token.py); the database checks it by a
         function of that name, so that the common refresh is a single statement.
@@ -171,48 +219,94 @@ class SessionStore:
         Returns:
             The row afterwards, or None when any of the conditions failed and nothing was written.
         """
-        parameters = {
-            "handle": handle, "generation": generation, "nonce": nonce, "chain": chain, "now": now,
-            "expires_at": expires_at, "session_lifetime_s": session_lifetime_s,
-            "refreshed_from": refreshed_from,
-        }  # fmt: skip
+        return await self._renew(
+            "generation = generation + 1, branch = 0, parent_branch = :branch",
+            "generation = :generation AND (branch = :branch OR used_generation < :generation)"
+            " AND sha256_of_both(secret, :nonce) = :chain",
+            renewal,
+            {"handle": handle, "generation": generation, "branch": branch, "nonce": nonce, "chain": chain},
+        )
+
+    async def add_branch(self, row: SessionRow, renewal: Renewal) -> SessionRow | None:
+        """Go to another branch of the row's generation, if nothing changed since the row was read.
+
+        Returns:
+            The row afterwards, or None when it had changed and nothing was written.
+        """
+        return await self._renew(
+            "branch = branch + 1",
+            "generation = :generation AND branch = :branch AND used_generation < :generation"
+            " AND rotated_at = :rotated_at",
+            renewal,
+            {
+                "handle": row.handle,
+                "generation": row.generation,
+                "branch": row.branch,
+                "rotated_at": row.rotated_at,
+            },
+        )
+
+    async def _renew(
+        self, change: str, condition: str, renewal: Renewal, parameters: Mapping[str, Any]
+    ) -> SessionRow | None:
+        """Change a living session whose client gets new tokens, by one statement."""
 
         @one_statement
         def work(connection: Connection) -> SessionRow | None:
             found = connection.execute(
-                "UPDATE sessions SET generation = generation + 1, rotated_at = :now,"
-                " refreshed_from = :refreshed_from,"
+                f"UPDATE sessions SET {change}, rotated_at = :now, refreshed_from = :refreshed_from,"
                 " expires_at = CASE WHEN created_at + :session_lifetime_s < :expires_at"
                 " THEN created_at + :session_lifetime_s ELSE :expires_at END"
-                f" WHERE handle = :handle AND generation = :generation AND {ALIVE}"
-                f" AND sha256_of_both(secret, :nonce) = :chain RETURNING {_ROW}",
-                parameters,
+                f" WHERE handle = :handle AND {ALIVE} AND {condition} RETURNING {_ROW}",
+                {**vars(renewal), **parameters},
             ).fetchone()
             return SessionRow.from_db(found) if found else None
 
         return await self.database.write(work)
 
-    async def catch_up(self, handle: str, from_generation: int, to_generation: int) -> None:
-        """Put a session whose latest rotations the store has lost back to the generation that was shown."""
+    async def note_answer(self, row: SessionRow, now: float) -> None:
+        """Record that the tokens of this generation and branch were given to a client again."""
         await self._execute(
-            "UPDATE sessions SET generation = :to_generation"
-            " WHERE handle = :handle AND generation = :from_generation",
-            {"handle": handle, "from_generation": from_generation, "to_generation": to_generation},
+            "UPDATE sessions SET rotated_at = :now WHERE handle = :handle"
+            " AND generation = :generation AND branch = :branch AND rotated_at < :now",
+            {"handle": row.handle, "generation": row.generation, "branch": row.branch, "now": now},
         )
 
-    async def mark_used(self, seen: Iterable[tuple[str, int]]) -> None:
-        """Record that access tokens of these (handle, generation) were seen in use."""
-        marks = sorted(seen)
+    async def catch_up(self, row: SessionRow, generation: int, branch: int) -> None:
+        """Put a session whose latest rotations the store has lost to the place where its client is."""
+        await self._execute(
+            "UPDATE sessions SET generation = :to_generation, branch = :to_branch"
+            " WHERE handle = :handle AND generation = :generation AND branch = :branch",
+            {
+                "handle": row.handle,
+                "generation": row.generation,
+                "branch": row.branch,
+                "to_generation": generation,
+                "to_branch": branch,
+            },
+        )
 
-        def work(connection: Connection) -> None:
-            for handle, generation in marks:  # sorted: see _revoke
-                connection.execute(
-                    "UPDATE sessions SET used_generation = :generation"
-                    " WHERE handle = :handle AND used_generation < :generation AND generation >= :generation",
-                    {"handle": handle, "generation": generation},
-                )
+    async def mark_used(self, seen: Iterable[Use]) -> list[tuple[str, str]]:
+        """Record that access tokens of these sessions, generations and branches were used.
 
-        await self.database.write(work)
+        An older branch that is used before the current one becomes the current one.
+
+        Returns:
+            Handle and user id of the sessions of which two branches of one generation were used.
+        """
+        uses = sorted(seen)
+
+        def work(connection: Connection) -> list[tuple[str, str]]:
+            forked = {}
+            for use in uses:  # sorted: see _revoke
+                parameters = use._asdict()
+                if connection.execute(_MARK_USED, parameters).rowcount:
+                    continue
+                if found := connection.execute(_FIND_FORK, parameters).fetchone():
+                    forked[use.handle] = str(found[0])
+            return list(forked.items())
+
+        return await self.database.write(work)
 
     async def revoke(
         self, handles: Iterable[str], *, owner: str | None = None, reason: str, keep_until: float

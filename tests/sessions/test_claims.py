@@ -480,8 +480,8 @@ class TestPayloads:
         assert strip_protected({}) == {}
 
     def test_these_names_belong_to_the_engine(self):
-        """Those of SuperTokens' tokens, the issuer, the start of validity, and the engine's own two."""
+        """Those of SuperTokens' tokens, the issuer, the start of validity, and the engine's own three."""
         assert {
             *("sub", "rsub", "tId", "iat", "exp", "stt", "sessionHandle", "antiCsrfToken"),
-            *("refreshTokenHash1", "parentRefreshTokenHash1", "iss", "nbf", "sc-gen", "sc-ver"),
+            *("refreshTokenHash1", "parentRefreshTokenHash1", "iss", "nbf", "sc-gen", "sc-br", "sc-ver"),
         } == PROTECTED_CLAIMS

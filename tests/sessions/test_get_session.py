@@ -515,7 +515,7 @@ def test_first_use_is_written_in_the_background_and_together(
             writes = database.writes
             sessions = [await engine.get_session(tokens.access_token) for tokens in renewed]
             assert database.writes == writes
-            await until(lambda: not engine._seen_in_use)
+            await until(lambda: not engine._uses)
             assert database.writes == writes + 1
             await noted(engine, *(session.handle for session in sessions if session))
             assert len(sessions) == 30
@@ -531,10 +531,10 @@ def test_a_first_use_that_is_seen_while_others_are_written_is_written_as_well(
         early, late = [await refresh(engine, await sign_in(engine)) for _ in range(2)]
         mark_used, begun, goes_on = engine._store.mark_used, asyncio.Event(), asyncio.Event()
 
-        async def slow(seen: Any) -> None:
+        async def slow(seen: Any) -> Any:
             begun.set()
             await goes_on.wait()
-            await mark_used(seen)
+            return await mark_used(seen)
 
         engine._store.mark_used = slow  # type: ignore[method-assign]
         assert await engine.get_session(early.access_token)

@@ -17,6 +17,7 @@ import pytest
 from sessions import Sessions, Tokens, TokenTheftError, TryRefreshTokenError, UnauthorisedError
 from sessions.events import session_hash
 from sessions.refresh_token import RefreshTokens, derive_key
+from sessions.store.session_store import SessionRow
 from tests.sessions.helpers import DAY, assert_session_is_dead, refresh, run, sign_in, use
 from tests.support import SECRET, FakeClock, running_engine
 
@@ -39,16 +40,176 @@ def test_fifty_refreshes_in_a_row_keep_handle_and_user_and_repeat_no_token(place
 
 
 def test_a_lost_answer_may_be_asked_for_again_even_days_later(place: Place) -> None:
-    """g == c-1, and nobody has used a token of c."""
+    """No token of the new generation was used: the answer was lost, and the client gets another branch."""
 
     async def story(engine: Sessions, clock: FakeClock) -> None:
         first = await sign_in(engine)
         lost = await refresh(engine, first)
         clock.advance(5 * DAY)
         again = await refresh(engine, first)
-        assert again.refresh_token == lost.refresh_token
+        assert again.refresh_token != lost.refresh_token
+        assert again.refresh_token_expires_at == clock.now() + 30 * DAY
         third = await refresh(engine, again)
-        assert third.refresh_token != again.refresh_token
+        await use(engine, third)
+
+    run(place, story)
+
+
+def test_two_late_repeats_within_the_grace_period_get_the_same_tokens(place: Place) -> None:
+    """Two tabs that ask again late, one after the other, both stay signed in."""
+
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        first = await sign_in(engine)
+        await refresh(engine, first)
+        clock.advance(40)
+        one = await refresh(engine, first)
+        await use(engine, one)
+        clock.advance(29)
+        two = await refresh(engine, first)
+        assert two.refresh_token == one.refresh_token
+        await use(engine, two)
+        await use(engine, await refresh(engine, two))
+
+    run(place, story)
+
+
+def test_the_grace_period_begins_with_the_last_answer(place: Place) -> None:
+    """So no answer can overtake one of another branch, if each arrives within the grace period."""
+
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        first = await sign_in(engine)
+        second = await refresh(engine, first)
+        for _ in range(3):
+            clock.advance(29)
+            assert (await refresh(engine, first)).refresh_token == second.refresh_token
+        await use(engine, second)
+
+    run(place, story)
+
+
+@pytest.mark.parametrize("how", ["page", "refresh"])
+def test_a_thief_who_refreshes_first_and_waits_is_caught_at_the_first_use(place: Place, how: str) -> None:
+    """The owner asks for the same generation late and gets another branch; two used branches are theft."""
+
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        first = await sign_in(engine)
+        stolen = await refresh(engine, first)
+        clock.advance(60)
+        owner = await refresh(engine, first)
+        await use(engine, owner)
+        if how == "refresh":
+            with pytest.raises(TokenTheftError):
+                await refresh(engine, stolen)
+        else:
+            await engine.get_session(stolen.access_token)
+            await engine.write_notes()
+        await assert_session_is_dead(engine, owner, stolen)
+
+    run(place, story)
+
+
+@pytest.mark.parametrize("how", ["page", "refresh", "late refresh"])
+def test_a_thief_is_caught_after_the_owner_has_gone_on(place: Place, how: str) -> None:
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        first = await sign_in(engine)
+        stolen = await refresh(engine, first)
+        clock.advance(60)
+        owner = await refresh(engine, await refresh(engine, first))
+        if how == "page":
+            await engine.get_session(stolen.access_token)
+            await engine.write_notes()
+        else:
+            clock.advance(60 if how == "late refresh" else 0)
+            with pytest.raises(TokenTheftError):
+                await refresh(engine, stolen)
+        await assert_session_is_dead(engine, owner, stolen)
+
+    run(place, story)
+
+
+def test_a_thief_who_goes_on_before_the_owner_is_caught_when_the_owner_comes(place: Place) -> None:
+    """The thief uses the older branch after the owner's late repeat, but before the owner uses its branch."""
+
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        first = await sign_in(engine)
+        stolen = await refresh(engine, first)
+        clock.advance(60)
+        owner = await refresh(engine, first)
+        thief = await refresh(engine, stolen)
+        await engine.get_session(owner.access_token)
+        await engine.write_notes()
+        await assert_session_is_dead(engine, owner, thief)
+
+    run(place, story)
+
+
+def test_a_client_may_go_on_with_an_older_answer_that_arrived_late(place: Place) -> None:
+    """No token of the current branch was used, so the client kept the older answer: that branch counts."""
+
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        for by_page in (True, False):
+            first = await sign_in(engine)
+            delayed = await refresh(engine, first)
+            clock.advance(60)
+            lost = await refresh(engine, first)
+            if by_page:
+                await use(engine, delayed)
+            following = await refresh(engine, delayed)
+            await use(engine, following)
+            with pytest.raises(TokenTheftError):
+                await refresh(engine, lost)
+
+    run(place, story)
+
+
+def test_a_store_that_lost_a_late_repeat_goes_on_from_the_clients_branch(place: Place) -> None:
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        first = await sign_in(engine)
+        await refresh(engine, first)
+        clock.advance(60)
+        tokens = await refresh(engine, first)
+        await engine._store.database.write(
+            lambda connection: connection.execute("UPDATE sessions SET branch = 0")
+        )
+        await use(engine, await refresh(engine, tokens))
+
+    run(place, story)
+
+
+def test_the_session_events_tell_repeats_late_repeats_and_thefts_apart(place: Place) -> None:
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        names: list[str] = []
+        engine.on_event = lambda event: names.append(event.name)
+        first = await sign_in(engine)
+        await refresh(engine, first)
+        await refresh(engine, first)
+        clock.advance(60)
+        stolen = await refresh(engine, first)
+        clock.advance(60)
+        await use(engine, await refresh(engine, first))
+        with pytest.raises(TokenTheftError):
+            await refresh(engine, stolen)
+        expected = ["created", "rotated", "repeated", "repeated_late", "repeated_late", "revoked", "theft"]
+        assert names == expected
+
+    run(place, story)
+
+
+def test_a_revoked_session_is_not_renewed_where_the_store_has_lost_its_revocation(place: Place) -> None:
+    """A failover may bring the row of a revoked session back; the process remembers the revocation."""
+
+    async def story(engine: Sessions, clock: FakeClock) -> None:
+        session = await engine.create_new_session("ann")
+        row = await engine._store.load(session.handle)
+        assert session.new_tokens
+        assert row
+        await session_is_revoked_and_comes_back(engine, row)
+        with pytest.raises(UnauthorisedError):
+            await refresh(engine, session.new_tokens)
+
+    async def session_is_revoked_and_comes_back(engine: Sessions, row: SessionRow) -> None:
+        await engine.revoke_session(row.handle)
+        await engine._store.create(row, {})
 
     run(place, story)
 

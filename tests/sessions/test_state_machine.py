@@ -10,7 +10,9 @@ The world, as hypothesis plays it
   the other process comes when hypothesis says so. Either may crash between any two steps, and before or after
   any single database call inside a request; then the answer is lost, and with it the note of first use.
 - Time passes, from a second to weeks. Claims change, by the application or by a page. The user signs out.
-- A thief copies the jar at some moment and uses that copy whenever he likes, as long as he likes.
+- The browser may lose its last cookies: a restored profile brings back older ones.
+- A thief copies the jar at some moment and uses that copy whenever he likes, as long as he likes: at once,
+  after a long wait, or in step with the owner within the grace period.
 
 What the browser promises
 -------------------------
@@ -18,17 +20,18 @@ What the browser promises
   races with another's answer reaches the server within the grace period.
 - No renewal begins with a newer refresh token while a message about an older one is on its way: tabs take
   turns (Web Locks), and an access token outlives every message.
-- Tabs may renew side by side with a token that is new to the server. An answer that was lost is asked for
-  again by one tab at a time: the grace period counts from the rotation, so of two tabs that ask again later,
-  one before and one after the new tokens' first use, the second would pass for a thief.
+- Tabs may renew side by side with the same token, also late, after the first answer was lost.
 
 What must hold
 --------------
 1. The rightful client's renewal succeeds, and its pages get their session or are asked to renew for a reason,
-   until it signs out, its cookies expire, or the thief has really obtained tokens.
-2. There is one chain: a refresh token has one successor, on every process, before and after every crash.
-3. A thief is caught: a refresh token two generations back, or one older than the grace period whose successor
-   has been in use, is refused, and with it the session ends for both.
+   until it signs out, its cookies expire, or the thief has really obtained tokens. After its profile was
+   restored this holds if no page was opened with the cookies that it lost.
+2. There is one chain: a branch has one refresh token, and one branch of a generation is exchanged for the
+   next generation, on every process, before and after every crash.
+3. A thief is caught: a refresh token two generations back; one older than the grace period whose successor
+   has been in use; and every token of a branch after another branch of its generation was used. Then the
+   session ends for both. A thief who refreshes first and waits is caught at the first use after the owner's.
 4. A session that ended stays ended, for every token it ever had: its refresh tokens at once and everywhere,
    its access tokens as soon as the process has heard the news, or asks the store.
 5. Claims are the newest in each renewed token, and wherever the news has been heard.
@@ -64,6 +67,7 @@ from tests.sessions.helpers import DAY
 from tests.support import SECRET, FakeClock, cheap_keys, session_config
 
 T = TypeVar("T")
+Place = tuple[int, int]  # generation and branch
 GRACE_S = 30
 JOURNEY_S = 14  # how long a message may be on its way
 EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "150" if "CI" in os.environ else "30"))
@@ -84,10 +88,11 @@ EVENTS = [
 ]
 
 
-def generation_of(refresh_token: str) -> int:
+def place_of(refresh_token: str) -> Place:
+    """Return generation and branch."""
     presented = RefreshTokens(SECRET).read(refresh_token)
     assert presented
-    return presented.generation
+    return presented.generation, presented.branch
 
 
 def claims_of(access_token: str) -> dict[str, Any]:
@@ -184,7 +189,8 @@ class Process:
     engine: Sessions
     database: MachineDatabase
     has_heard: bool = True  # all news there are, or it has lost the feed and asks the store
-    seen: set[int] = field(default_factory=set)  # generations in use that it has still to write down
+    seen: set[Place] = field(default_factory=set)  # in use, and still to be written down
+    thefts: list[str] = field(default_factory=list)  # handles that the engine has told its hook of
 
     async def crash(self) -> None:
         """Without ceremony: nothing is written any more."""
@@ -211,11 +217,15 @@ class SessionLife(RuleBasedStateMachine):
     def begin_session(self, cookies: Cookies, handle: str) -> None:
         self.jar = cookies
         self.handle = handle
-        self.chain: dict[int, str] = {0: cookies.refresh_token}
-        self.answered_at: dict[int, float] = {0: self.clock.now()}  # each generation, for the first time
-        self.first_sent_at: dict[str, float] = {}  # each refresh token, by the browser
+        self.chain: dict[Place, str] = {(0, 0): cookies.refresh_token}
+        self.exchanged: dict[int, int] = {}  # by generation: the branch before that was exchanged for it
+        self.answered_at: dict[int, float] = {0: self.clock.now()}  # each generation, for the last time
+        self.last_branch: dict[int, int] = {0: 0}  # in that answer
+        self.in_doubt = False  # a renewal has crashed: perhaps the store is ahead of the chain
         self.all_cookies = [cookies]
-        self.in_use: set[int] = set()  # generations whose first use is written down
+        self.in_use: set[Place] = set()  # written down
+        self.shown: set[Place] = set()  # sent to any process with an access token
+        self.restored = False  # the browser has lost its last cookies
         for process in self.processes.values():
             process.seen = set()
         self.theft = False  # the thief has got tokens
@@ -234,9 +244,16 @@ class SessionLife(RuleBasedStateMachine):
             database = MachineDatabase(self.folder / "db")
             await database.open()
             config = session_config(refresh_grace_s=GRACE_S)
-            engine = Sessions(database, config, clock=self.clock, generate_key=cheap_keys())
+            thefts: list[str] = []
+            engine = Sessions(
+                database,
+                config,
+                clock=self.clock,
+                generate_key=cheap_keys(),
+                on_token_theft=lambda handle, _user_id: thefts.append(handle),
+            )
             await engine.start()
-            return Process(engine, database)
+            return Process(engine, database, thefts=thefts)
 
         self.processes[name] = self.run(begin())
 
@@ -248,14 +265,43 @@ class SessionLife(RuleBasedStateMachine):
 
     def must_be_served(self, cookies: Cookies) -> bool:
         doubtful = self.theft or self.ended or self.perhaps_ended
-        return not doubtful and self.clock.now() < cookies.expires_at
+        return not doubtful and self.clock.now() < cookies.expires_at and self.is_unharmed(cookies)
 
-    def must_be_caught(self, generation: int) -> bool:
-        follower = generation + 1
-        if max(self.chain) > follower:
+    def is_unharmed(self, cookies: Cookies) -> bool:
+        """Tell whether the browser has lost no cookies, or none that another page has shown."""
+        generation, branch = place_of(cookies.refresh_token)
+        others = self.shown - {(generation, branch)}
+        is_last = generation + 1 >= self.newest and not self.in_doubt
+        is_on_the_path = branch == self.exchanged.get(generation + 1, branch)
+        unused = is_last and is_on_the_path and all(shown < generation for shown, _ in others)
+        return unused or not self.restored
+
+    @property
+    def newest(self) -> int:
+        """The newest generation that was answered with."""
+        return max(generation for generation, _ in self.chain)
+
+    def must_be_caught(self, place: Place) -> bool:
+        generation, branch = place
+        if self.newest > generation + 1:
             return True
-        age_s = self.clock.now() - self.answered_at.get(follower, self.clock.now())
-        return follower in self.in_use and age_s >= GRACE_S
+        if self.newest == generation:
+            return self.is_another_branch_used(place)
+        age_s = self.clock.now() - self.answered_at[generation + 1]
+        follower_is_used = any(used == generation + 1 for used, _ in self.in_use)
+        is_off_the_path = branch != self.exchanged.get(generation + 1, branch)
+        return is_off_the_path or (follower_is_used and age_s >= GRACE_S)
+
+    def is_another_branch_used(self, place: Place) -> bool:
+        return any(used == place[0] and branch != place[1] for used, branch in self.in_use)
+
+    def must_be_found(self, seen: set[Place]) -> bool:
+        """Tell whether the store must find two parties when these uses are written to it."""
+        branches = {branch for used, branch in seen | self.in_use if used == self.newest}
+        parent = self.exchanged.get(self.newest)
+        off_the_path = any(used == self.newest - 1 and branch != parent for used, branch in seen)
+        doubtful = self.ended or self.perhaps_ended or self.in_doubt
+        return not doubtful and (len(branches) > 1 or (parent is not None and off_the_path))
 
     def end(self, process: Process) -> None:
         self.ended = True
@@ -305,9 +351,9 @@ class SessionLife(RuleBasedStateMachine):
         must_be_served: bool,
         must_be_caught: bool | None = None,
     ) -> None:
-        generation = generation_of(cookies.refresh_token)
+        generation, branch = place = place_of(cookies.refresh_token)
         if must_be_caught is None:
-            must_be_caught = self.must_be_caught(generation)
+            must_be_caught = self.must_be_caught(place)
         if isinstance(outcome, UnauthorisedError):
             assert not must_be_served, outcome
             self.end(process)
@@ -320,15 +366,27 @@ class SessionLife(RuleBasedStateMachine):
         assert tokens
         assert tokens.refresh_token
         assert (outcome.handle, outcome.user_id) == (self.handle, "ann")
-        assert generation_of(tokens.refresh_token) == generation + 1
-        assert self.chain.setdefault(generation + 1, tokens.refresh_token) == tokens.refresh_token
+        answer = place_of(tokens.refresh_token)
+        assert answer[0] == generation + 1
+        assert self.chain.setdefault(answer, tokens.refresh_token) == tokens.refresh_token
+        assert self.exchanged.setdefault(answer[0], branch) == branch
+        self.judge_branch(answer)
         assert outcome.access_token_payload.get("role") in self.roles
-        self.answered_at.setdefault(generation + 1, self.clock.now())
         self.all_cookies.append(cookies.with_answer(tokens))
+
+    def judge_branch(self, answer: Place) -> None:
+        """Within the grace period of the last answer, the next one carries the same branch."""
+        generation, branch = answer
+        age_s = self.clock.now() - self.answered_at.get(generation, -GRACE_S)
+        if age_s < GRACE_S - 1 and not (self.theft or self.restored):
+            assert branch == self.last_branch[generation]
+        self.answered_at[generation], self.last_branch[generation] = self.clock.now(), branch
+        self.in_doubt = False
 
     def judge_visit(self, process: Process, message: Message, outcome: Any, asked_store: bool) -> None:
         claims = claims_of(message.cookies.access_token)
         knows = process.has_heard or asked_store
+        self.shown.add((claims["sc-gen"], claims.get("sc-br", 0)))
         if isinstance(outcome, UnauthorisedError):
             assert not self.must_be_served(message.cookies), outcome
             self.end(process)
@@ -341,7 +399,7 @@ class SessionLife(RuleBasedStateMachine):
             assert not (self.ended and knows), "a session that ended has come back"
             if knows and message.kind == "visit":
                 assert claims.get("role") in self.roles
-            process.seen.add(claims["sc-gen"])
+            process.seen.add((claims["sc-gen"], claims.get("sc-br", 0)))
 
     def note_change(self, process: Process, role: str | None) -> None:
         if self.roles != {role}:
@@ -390,8 +448,7 @@ class SessionLife(RuleBasedStateMachine):
         others = {
             message.cookies.refresh_token for message in self.way if message and message.kind == "renewal"
         }
-        is_new = self.clock.now() - self.first_sent_at.get(token, self.clock.now()) <= JOURNEY_S
-        return not others or (others == {token} and is_new)
+        return others <= {token}
 
     @precondition(lambda self: self.jar and None in self.way)
     @rule(tab=tabs, kind=st.sampled_from(["visit", "change", "renewal", "renewal"]), role=roles)
@@ -400,8 +457,6 @@ class SessionLife(RuleBasedStateMachine):
             return
         assert self.jar
         self.way[tab] = Message(kind, self.jar, self.clock.now(), role)
-        if kind == "renewal":
-            self.first_sent_at.setdefault(self.jar.refresh_token, self.clock.now())
 
     @precondition(lambda self: any(message and not message.answer for message in self.way))
     @rule(tab=tabs, name=processes, check_database=st.booleans())
@@ -441,7 +496,7 @@ class SessionLife(RuleBasedStateMachine):
                 work.append(served_by[0].engine.revoke_session(self.handle, owner=None))
             return list(await asyncio.gather(*work))
 
-        old = [self.must_be_caught(generation_of(message.cookies.refresh_token)) for message, _ in asked]
+        old = [self.must_be_caught(place_of(message.cookies.refresh_token)) for message, _ in asked]
         outcomes = self.run(all_at_once())[: len(asked)]
         for message, process in asked:  # whose change came last, nobody can say
             if message.kind == "change":
@@ -493,6 +548,14 @@ class SessionLife(RuleBasedStateMachine):
                 self.an_answer_arrives_or_a_message_is_lost(0, lost=False)
         if written_down:
             self.something_befalls_a_process(other, "writes down first uses")
+
+    @precondition(lambda self: self.alive and len(self.all_cookies) > 1)
+    @rule(steps_back=st.integers(1, 3))
+    def the_browser_loses_its_last_cookies(self, steps_back: int) -> None:
+        """A profile is restored from a copy of some answers ago; what was on its way is lost."""
+        self.jar = self.all_cookies[max(0, len(self.all_cookies) - 1 - steps_back)]
+        self.way = [None, None]
+        self.restored = True
 
     # -- the application ----------------------------------------------------------------------------
 
@@ -547,6 +610,39 @@ class SessionLife(RuleBasedStateMachine):
         else:
             self.judge_visit(process, message, outcome, asked_store=False)
 
+    @precondition(lambda self: self.jar and not any(self.way) and self.must_be_served(self.jar))
+    @rule(
+        name=processes,
+        other=processes,
+        kind=st.sampled_from(["renewal", "visit"]),
+        owner_goes_on=st.booleans(),
+    )
+    def the_thief_refreshes_first_and_waits(
+        self, name: str, other: str, kind: str, owner_goes_on: bool
+    ) -> None:
+        """The owner renews late and uses its tokens. Then a patient thief is caught at his first use."""
+        self.thief = self.jar
+        self.the_thief_uses_his_copy(name, "renewal", 0)
+        if self.ended:
+            return
+        self.time_passes(60)
+        for step in ("renewal", "visit", "renewal", "visit") if owner_goes_on else ("renewal", "visit"):
+            assert self.jar
+            message = Message(step, self.jar, self.clock.now())
+            outcome = self.run(self.ask(self.processes[other], message))
+            self.judge(self.processes[other], message, outcome)
+            if step == "renewal":
+                assert isinstance(outcome, Session), "the owner was locked out before the thief did anything"
+                assert outcome.new_tokens
+                self.jar = self.jar.with_answer(outcome.new_tokens)
+        self.something_befalls_a_process(other, "writes down first uses")
+        assert self.thief
+        if self.thief.refresh_token == self.jar.refresh_token:
+            return  # the owner renewed within the grace period of an answer that the thief had before
+        self.the_thief_uses_his_copy(name, kind, 0)
+        self.something_befalls_a_process(name, "writes down first uses")
+        assert self.ended, "a patient thief was not caught"
+
     # -- processes ----------------------------------------------------------------------------------
 
     @rule(name=processes, what=st.sampled_from(EVENTS))
@@ -561,19 +657,28 @@ class SessionLife(RuleBasedStateMachine):
             assert engine.feed.state == "lost"
             process.has_heard = True  # from now on it asks the store
         elif what == "writes down first uses":
+            process.thefts.clear()
             self.run(engine.write_notes())
             self.write_down(process)
         elif what == "keeps house":
+            process.thefts.clear()
             self.run(engine.maintain())
             self.write_down(process)
         else:
             if what == "is replaced in good order":
+                process.thefts.clear()
                 self.run(engine.stop())
                 self.write_down(process)
             self.run(process.crash())
             self.start(name)
 
     def write_down(self, process: Process) -> None:
+        """Judge what the engine has made of the uses that it has just written to the store."""
+        if process.thefts:
+            assert self.theft or self.restored, "the owner was taken for a thief"
+            self.end(process)
+        else:
+            assert not self.must_be_found(process.seen), "two parties use the session, and it goes on"
         self.in_use |= process.seen
         process.seen = set()
 
@@ -627,7 +732,11 @@ class SessionLife(RuleBasedStateMachine):
 
     def doubt_after_crash(self, cookies: Cookies, from_thief: bool) -> None:
         """What a renewal that nobody was told the outcome of may have done."""
-        is_newest = cookies.refresh_token == max(self.chain.items())[1]
+        place = place_of(cookies.refresh_token)
+        self.in_doubt = True
+        if place[0] + 1 in self.answered_at:
+            self.answered_at[place[0] + 1] = self.clock.now()  # perhaps it was answered again
+        is_newest = place == (self.newest, self.last_branch[self.newest])
         if not is_newest and (from_thief or not self.must_be_served(cookies)):
             self.perhaps_ended = True  # an old token may have been caught
         elif from_thief:
@@ -667,7 +776,7 @@ class SessionLife(RuleBasedStateMachine):
     def the_rightful_browser_is_never_about_to_be_taken_for_a_thief(self) -> None:
         """The model's own consistency: what must be served need not be caught."""
         if self.jar and self.must_be_served(self.jar):
-            assert not self.must_be_caught(generation_of(self.jar.refresh_token))
+            assert not self.must_be_caught(place_of(self.jar.refresh_token))
 
     def teardown(self) -> None:
         try:
@@ -685,7 +794,7 @@ class SessionLife(RuleBasedStateMachine):
         if self.jar:
             message = Message("renewal", self.jar, self.clock.now())
             self.judge(process, message, self.run(self.ask(process, message)))
-        for cookies in sorted(self.all_cookies, key=lambda each: generation_of(each.refresh_token)):
+        for cookies in sorted(self.all_cookies, key=lambda each: place_of(each.refresh_token)):
             message = Message("renewal", cookies, self.clock.now())
             outcome = self.run(self.ask(process, message))
             self.judge_renewal(process, cookies, outcome, must_be_served=False)

@@ -21,7 +21,7 @@ from sessions import Sessions, StoreUnavailableError
 from sessions.store import Connection, Database
 from sessions.store import sqlite as sqlite_module
 from sessions.store.migrations import NOT_FOR_OLDER
-from sessions.store.session_store import SessionRow, SessionStore, StoredKey
+from sessions.store.session_store import Renewal, SessionRow, SessionStore, StoredKey, Use
 from sessions.store.sqlite import SqliteDatabase
 from tests.sessions.helpers import DEADLINE_S, refresh, sign_in
 from tests.support import FakeClock, cheap_keys, database_at, session_config
@@ -308,6 +308,8 @@ def a_row(handle: str = "h", **changes: Any) -> SessionRow:
         tenant_id="public",
         secret=b"s" * 32,
         generation=0,
+        branch=0,
+        parent_branch=0,
         used_generation=0,
         rotated_at=NOW,
         created_at=NOW,
@@ -323,11 +325,16 @@ def chain_of(row: SessionRow, nonce: bytes = b"n") -> bytes:
 
 
 async def rotate(store: SessionStore, row: SessionRow, generation: int, now: float = NOW, **more: Any) -> Any:
-    arguments = {
-        "nonce": b"n", "chain": chain_of(row), "now": now, "expires_at": now + 1000,
-        "session_lifetime_s": 5000.0, **more,
-    }  # fmt: skip
-    return await store.rotate(row.handle, generation, **arguments)
+    arguments = {"nonce": b"n", "chain": chain_of(row), **more}
+    nonce, chain = arguments.pop("nonce"), arguments.pop("chain")
+    branch = arguments.pop("branch", 0)
+    return await store.rotate(
+        row.handle, generation, branch, nonce=nonce, chain=chain, renewal=renewal(now=now, **arguments)
+    )
+
+
+def renewal(now: float = NOW, session_lifetime_s: float = 5000.0) -> Renewal:
+    return Renewal(now=now, expires_at=now + 1000, session_lifetime_s=session_lifetime_s)
 
 
 def with_stores(connect: Connect, story: Callable[..., Awaitable[None]], count: int = 1) -> None:
@@ -419,10 +426,81 @@ class TestSessionStore:
         async def story(store: SessionStore) -> None:
             await store.create(a_row(generation=3), {})
             for noted, expected in ((2, 2), (1, 2), (4, 2), (3, 3), (2, 3)):
-                await store.mark_used([("h", noted), ("unknown", 1)])
+                assert await store.mark_used([Use("h", noted, 0), Use("unknown", 1, 0)]) == []
                 row = await store.load("h")
                 assert row
                 assert row.used_generation == expected
+
+        with_stores(database, story)
+
+    @pytest.mark.parametrize(
+        ("branch", "used_generation"), [(1, 2), (1, 1), (0, 1)], ids=["used", "branch 1", "branch 0"]
+    )
+    def test_a_branch_is_added_only_while_the_current_one_is_unused(
+        self, database: Connect, branch: int, used_generation: int
+    ) -> None:
+        async def story(store: SessionStore) -> None:
+            row = a_row(generation=2, branch=branch, used_generation=used_generation)
+            await store.create(row, {})
+            added = await store.add_branch(row, renewal(NOW + 40))
+            if used_generation == 2:
+                assert added is None
+                assert await store.load("h") == row
+                return
+            assert added == replace(row, branch=branch + 1, rotated_at=NOW + 40, expires_at=NOW + 1040)
+            assert await store.add_branch(row, renewal(NOW + 41)) is None  # it has changed since it was read
+
+        with_stores(database, story)
+
+    def test_the_use_of_an_older_branch_counts_before_the_current_one_is_used(
+        self, database: Connect
+    ) -> None:
+        async def story(store: SessionStore) -> None:
+            await store.create(a_row(generation=2, branch=3, used_generation=1), {})
+            assert await store.mark_used([Use("h", 2, 1)]) == []
+            row = await store.load("h")
+            assert row
+            assert (row.branch, row.used_generation) == (1, 2)
+
+        with_stores(database, story)
+
+    @pytest.mark.parametrize(
+        "use", [Use("h", 2, 0), Use("h", 1, 1)], ids=["same generation", "the one before"]
+    )
+    def test_the_use_of_two_branches_is_reported_as_a_fork(self, database: Connect, use: Use) -> None:
+        async def story(store: SessionStore) -> None:
+            row = a_row(generation=2, branch=1, parent_branch=0, used_generation=2)
+            await store.create(row, {})
+            assert await store.mark_used([Use("h", 2, 1), Use("h", 1, 0), use]) == [("h", "ann")]
+            assert await store.load("h") == row
+
+        with_stores(database, story)
+
+    def test_a_rotation_takes_an_older_branch_while_the_current_one_is_unused(
+        self, database: Connect
+    ) -> None:
+        async def story(store: SessionStore) -> None:
+            for handle, used_generation, taken in (("a", 1, True), ("b", 2, False)):
+                row = a_row(handle, generation=2, branch=1, used_generation=used_generation)
+                await store.create(row, {})
+                rotated = await rotate(store, row, 2, branch=0)
+                assert (rotated is not None) == taken
+                if rotated:
+                    assert (rotated.generation, rotated.branch, rotated.parent_branch) == (3, 0, 0)
+
+        with_stores(database, story)
+
+    def test_a_repeated_answer_moves_the_time_of_the_last_one_forward_only(self, database: Connect) -> None:
+        async def story(store: SessionStore) -> None:
+            row = a_row(generation=1)
+            await store.create(row, {})
+            for now, expected in ((NOW + 5, NOW + 5), (NOW + 3, NOW + 5)):
+                await store.note_answer(row, now)
+                found = await store.load("h")
+                assert found
+                assert found.rotated_at == expected
+            await store.note_answer(replace(row, branch=1), NOW + 9)  # the branch has changed meanwhile
+            assert await store.load("h") == replace(row, rotated_at=NOW + 5)
 
         with_stores(database, story)
 
