@@ -31,6 +31,7 @@ EventName = Literal[
     "signed out",
     "session revoked",
     "session continued",
+    "session renewed late",
     "theft",
     "password changed",
     "password reset",
@@ -173,7 +174,9 @@ def _named(event: SessionEvent) -> tuple[EventName | None, str]:
     if event.name == "continued":
         return "session continued", "the store had lost its rotations"
     if event.name == "theft":
-        return "theft", "an old refresh token came back; the session is revoked"
+        return "theft", "two parties held tokens of the session; it is revoked"
+    if event.name == "repeated_late":
+        return "session renewed late", "an answer was lost, or another party has received it"
     if event.name == "revoked" and event.reason == SIGNED_OUT:
         return "signed out", ""
     if event.name == "revoked" and event.reason != "theft":  # a theft is told as such

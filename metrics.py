@@ -84,7 +84,7 @@ class Metrics:
         self._registry.register(self._each_request)
         self._events = Counter(
             "stormcellar_session_events",
-            "Created, revoked; refreshes by the row of their table: rotated, repeated, continued, theft",
+            "Created, revoked; refreshes by outcome: rotated, repeated, repeated_late, continued, theft",
             ["event"],
             registry=self._registry,
         )

@@ -199,6 +199,7 @@ class TestJournal:
             (("created", ""), ["signed in"]),
             (("rotated", ""), []),
             (("repeated", ""), []),
+            (("repeated_late", ""), ["session renewed late"]),
             (("continued", ""), ["session continued"]),
             (("theft", ""), ["theft"]),
             (("revoked", "theft"), []),  # which is told once

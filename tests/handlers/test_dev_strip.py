@@ -265,7 +265,7 @@ async def test_each_kind_of_refusal_is_told_by_its_name(client: Client, clock: F
     await client.refresh()
     told = await refused(client)
     assert told == ["Theft", "TryRefreshToken", "InvalidClaims", "Cross-site", "Unauthorised"]
-    assert "an old refresh token came back; the session is revoked" in await page(client, "/dev/why")
+    assert "two parties held tokens of the session; it is revoked" in await page(client, "/dev/why")
 
 
 @in_development

@@ -104,15 +104,40 @@ async def test_a_stolen_token_ends_the_session_of_both(
     assert (await client.get("/dashboard")).code == 303
 
 
+@pytest.mark.parametrize("how", ["page", "refresh"])
+@pytest.mark.gen_test
+async def test_a_patient_thief_ends_the_session_of_both(
+    client: Client, app: Application, new_client: NewClient, clock: FakeClock, how: str
+) -> None:
+    """The thief refreshes first and waits. The first use after the owner's ends the session."""
+    await client.sign_up()
+    thief = new_client()
+    thief.jar = dict(client.jar)
+    assert (await thief.refresh()).code == 200
+    clock.advance(60)
+    assert (await client.refresh()).code == 200
+    assert (await client.get("/dashboard")).code == 200
+    await app.sessions.write_notes()
+    if how == "refresh":
+        assert_all_cleared(await thief.refresh(), "token theft detected")
+    else:
+        assert (await thief.get("/dashboard")).code == 200  # seen here, and judged at once in the background
+        await app.sessions.write_notes()
+        assert (await thief.get("/dashboard")).code == 302  # to the renewal, which is refused
+    assert_all_cleared(await client.refresh())
+    assert (await client.get("/dashboard")).code == 303
+
+
 @pytest.mark.gen_test
 async def test_a_lost_answer_does_no_harm(client: Client, lose_reply: LoseReply, clock: FakeClock) -> None:
-    """Nobody has used the new tokens, so the old one is answered again, however late."""
+    """No client has used the new tokens, so the old token is answered again, also late."""
     await client.sign_up()
     lost = await lose_reply(client)
-    clock.advance(7 * 86400)
     again = await client.refresh()
-    assert again.code == 200
     assert set_cookies(again)["sRefreshToken"].value == set_cookies(lost)["sRefreshToken"].value
+    clock.advance(7 * 86400)
+    assert (await client.refresh()).code == 200
+    assert (await client.get("/dashboard")).code == 200
 
 
 @pytest.mark.parametrize("path", [REFRESH_PATH, REFRESH_PATH + "/"])

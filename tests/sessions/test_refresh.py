@@ -208,7 +208,7 @@ def test_a_revoked_session_is_not_renewed_where_the_store_has_lost_its_revocatio
             await refresh(engine, session.new_tokens)
 
     async def session_is_revoked_and_comes_back(engine: Sessions, row: SessionRow) -> None:
-        await engine.revoke_session(row.handle)
+        await engine.revoke_session(row.handle, owner="ann")
         await engine._store.create(row, {})
 
     run(place, story)

@@ -333,8 +333,8 @@ async def rotate(store: SessionStore, row: SessionRow, generation: int, now: flo
     )
 
 
-def renewal(now: float = NOW, session_lifetime_s: float = 5000.0) -> Renewal:
-    return Renewal(now=now, expires_at=now + 1000, session_lifetime_s=session_lifetime_s)
+def renewal(now: float = NOW, session_lifetime_s: float = 5000.0, refreshed_from: str = "") -> Renewal:
+    return Renewal(now, now + 1000, session_lifetime_s, refreshed_from)
 
 
 def with_stores(connect: Connect, story: Callable[..., Awaitable[None]], count: int = 1) -> None:
@@ -672,7 +672,7 @@ class TestSessionStore:
                     connection.execute(
                         "INSERT INTO sessions SELECT :handle, user_id, tenant_id, secret, generation,"
                         " used_generation, rotated_at, created_at, :end, payload, payload_version, data,"
-                        " created_from, refreshed_from"
+                        " created_from, refreshed_from, branch, parent_branch"
                         " FROM sessions WHERE handle = 'h'",
                         {"handle": f"old {number}", "end": NOW - number},
                     )
