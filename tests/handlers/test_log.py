@@ -184,7 +184,7 @@ async def test_the_audit_log_of_a_walk_is_exact_and_no_line_of_the_log_names_a_s
         ("signed in", "first", ann, ""),
         ("sign-in failed", "", ann, ""),
         ("sign-in failed", "", "", ""),
-        ("theft", "first", ann, "an old refresh token came back; the session is revoked"),
+        ("theft", "first", ann, "two parties held tokens of the session; it is revoked"),
         ("signed in", "second", ann, ""),
         ("cross-site request refused", "", "", "POST /signout from 'https://evil.example'"),
         ("signed out", "second", ann, ""),

@@ -134,7 +134,7 @@ async def test_a_session_that_began_while_it_was_switched_on_is_asked_too(
         session = await create(*args, **more)
         monkeypatch.undo()
         # As if it had not been there when the others were told.
-        monkeypatch.setattr(app.sessions, "set_claim_value", lambda *_: asyncio.sleep(0))
+        monkeypatch.setattr(app.sessions, "set_claim_value", lambda *_, **__: asyncio.sleep(0))
         await switch_on(client)
         monkeypatch.undo()
         return session
@@ -155,7 +155,7 @@ async def test_sessions_that_a_crash_left_unasked_are_asked_soon(
 ) -> None:
     """The app is on before the first of the other sessions is told."""
 
-    async def fail(*_: object) -> bool:
+    async def fail(*_: object, **__: object) -> bool:
         raise StoreUnavailableError("stopped")
 
     await client.sign_up()
