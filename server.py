@@ -30,7 +30,6 @@ if __name__ == "__main__" and MISSING:
         "`make run`, or `.venv/bin/python server.py`; elsewhere install requirements-run.txt."
     )
 
-import tornado.autoreload
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler
@@ -41,6 +40,8 @@ import settings as configuration
 import terminal
 from accounts import ARGON2ID, Argon2Parameters, Limits, Mailer, PasswordHasher, Users
 from audit import AuditLog
+from development.child import is_child, tell_ready
+from development.parent import Parent
 from extras import Extra, installed
 from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
@@ -426,11 +427,12 @@ async def run(options: Settings) -> None:
     """Serve, in this process or in several, until SIGTERM or SIGINT."""
 
     def tell(port: int) -> None:
+        if is_child():
+            tell_ready(port)
+            return
         with terminal.optional_output():
             announce(options, port)
 
-    if options.debug:
-        watch_files()
     if options.processes > 1 and processes.READY_VARIABLE not in os.environ:
         await processes.Supervisor(options, [sys.executable, *sys.argv]).run(tell)
     else:
@@ -452,12 +454,14 @@ def announce(options: Settings, port: int) -> None:
     print("Ctrl+C stops it.", flush=True)
 
 
-def watch_files() -> None:
-    """Restart when the code changes, or a page of it."""
-    for folder in ("templates", "static", "extras"):
-        for path in (HERE / folder).rglob("*"):
-            tornado.autoreload.watch(str(path))
-    tornado.autoreload.start()
+async def run_and_watch(options: Settings) -> None:
+    """Serve for development: in a child, which starts again when a file is saved."""
+
+    def tell(port: int) -> None:
+        with terminal.optional_output():
+            announce(options, port)
+
+    await Parent(options, sys.argv[1:]).run(tell)
 
 
 def main() -> None:
@@ -474,7 +478,8 @@ def main() -> None:
             if shown:
                 return
             logs.configure(options.log_format, debug=options.debug)
-            processes.event_loop(options)(run(options))
+            watches = options.debug and not is_child()
+            processes.event_loop(options)(run_and_watch(options) if watches else run(options))
         except BrokenPipeError:  # standard output has no reader any more
             raise
         except (SettingsError, AccessUnsaid, Undescribed, StoreUnavailableError, OSError) as error:

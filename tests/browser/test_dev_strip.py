@@ -19,8 +19,8 @@ from tests.serving import ServerProcess
 
 Visit = Callable[..., Visitor]
 StartServer = Callable[..., ServerProcess]
-# In debug mode a server starts anew whenever a file changes, on another port; somebody may be at work here.
-PROGRAM = (sys.executable, "-c", "import server; server.watch_files = lambda: None; server.main()")
+# Without the parent that starts the server again when a file is saved: a developer may be at work here.
+PROGRAM = (sys.executable, "-c", "import server; server.run_and_watch = server.run; server.main()")
 scripts_on_and_off = pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no-scripts"])
 
 
