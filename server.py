@@ -38,7 +38,7 @@ import logs
 import processes
 import settings as configuration
 import terminal
-from accounts import ARGON2ID, Argon2Parameters, Limits, Mailer, PasswordHasher, Users
+from accounts import ARGON2ID, Argon2Parameters, Limits, Mailer, Outbox, PasswordHasher, Users
 from audit import AuditLog
 from development.child import is_child, tell_ready
 from development.parent import Parent
@@ -75,6 +75,7 @@ from sessions import (
     UserRoleClaim,
 )
 from sessions.events import SessionEvent
+from sessions.refresh_token import derive_key
 from sessions.store import Connection, Database
 from sessions.store.sqlite import SqliteDatabase
 from settings import Settings, SettingsError
@@ -240,6 +241,11 @@ class Application(TornadoApplication):
         )
         self.mails = Mails(
             HERE / "templates" / "mail",
+            Outbox(
+                self.database,
+                clock=clock,
+                keys=[derive_key(configuration.load_or_create_secret(options), "outbox")],
+            ),
             mailer or make_mailer(options),
             site_name=options.site_name,
             link_base=mail_link_base(options),
@@ -330,6 +336,7 @@ class Application(TornadoApplication):
                     await self.accounts.open()
                     await self.limits.open()
                     await self.audit.open()
+                    await self.mails.open()
                     for extra in self.extras:
                         await extra.open()
                     self._tasks.append(asyncio.ensure_future(self._keep_house()))
@@ -339,9 +346,9 @@ class Application(TornadoApplication):
                 self.started = True
 
     @property
-    def keepers(self) -> Sequence[Users | Limits | AuditLog | Extra]:
+    def keepers(self) -> Sequence[Users | Limits | AuditLog | Mails | Extra]:
         """All who keep something in the database, but for the engine, which looks after itself."""
-        return (self.accounts, self.limits, self.audit, *self.extras)
+        return (self.accounts, self.limits, self.audit, self.mails, *self.extras)
 
     async def _keep_house(self) -> None:
         """Have them delete what is over, now and then."""
@@ -363,7 +370,7 @@ class Application(TornadoApplication):
             if self.options.verify_only:
                 await self.sessions.stop()
             else:
-                await self.mails.finish()
+                await self.mails.stop()
                 await self.sessions.stop()
                 await self.audit.close()
                 await self.database.close()

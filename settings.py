@@ -314,10 +314,18 @@ def _check_smtp_url(url: str) -> str:
     return Masked(url)
 
 
+def _check_ehlo_name(name: str) -> str:
+    name = name.strip()
+    if name and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9A-Za-z:.]+\]", name):
+        raise ValueError("it must be a host name like www.example.com, or an address like [192.0.2.1]")
+    return name
+
+
 def _check_mail_from(address: str) -> str:
     local, _, host = address.strip().rpartition("@")
     try:
-        if address and (not re.fullmatch(r'[^\s<>@,;:"()]+', local, re.ASCII) or not normalised_host(host)):
+        good = re.fullmatch(r'[^\s<>@,;:"()]+', local, re.ASCII) and "=?" not in local
+        if address and not (good and local.isascii() and normalised_host(host)):
             raise ValueError
     except ValueError:
         raise ValueError(
@@ -330,6 +338,8 @@ def _check_site_name(name: str) -> str:
     name = name.strip()
     if not 1 <= len(name) <= 60:
         raise ValueError("it must have 1 to 60 characters; choose a name that fits a browser tab")
+    if not all(character.isprintable() for character in name):
+        raise ValueError("it must not contain control characters; write the name on one line")
     return name
 
 
@@ -743,6 +753,14 @@ class Settings:
         effect="The address that mails come from, like no-reply@example.com; site_name stands beside it. "
         "Needed with smtp_url.",
         danger="If its domain does not allow that server to send for it (SPF, DKIM), mails end as spam.",
+    )
+    smtp_ehlo_name: str = setting(
+        "",
+        unit="-",
+        check=_check_ehlo_name,
+        effect="The host name with which this server greets the mail server (EHLO), like www.example.com. "
+        "Empty: the host of public_url, else the name of this machine.",
+        danger="Many mail servers refuse a greeting with a name that does not exist in DNS.",
     )
     mail_link_base_path: str = setting(
         "",

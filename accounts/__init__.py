@@ -2,6 +2,7 @@
 """Accounts: users, their e-mail addresses and passwords, and mails. Knows neither sessions nor HTTP."""
 
 from accounts.database import Database
+from accounts.delivery import Delivery
 from accounts.emails import normalise_email
 from accounts.errors import (
     AccountError,
@@ -14,20 +15,24 @@ from accounts.errors import (
     WrongCredentialsError,
 )
 from accounts.limits import Limits
-from accounts.mail import Mail, Mailbox, Mailer, MailError, NoMailer, SmtpMailer
+from accounts.mail import Mail, Mailbox, Mailer, MailError, NoMailer
 from accounts.one_time_tokens import OneTimeToken
+from accounts.outbox import OUTBOX_TABLES, Outbox
 from accounts.password_rule import FIELD_MISSING, check_password
 from accounts.passwords import ARGON2ID, Argon2Parameters, PasswordHasher, Verdict
+from accounts.smtp import SmtpMailer
 from accounts.users import EMAIL_TAKEN, USER_TABLES, EmailChange, User, Users
 
 __all__ = [
     "ARGON2ID",
     "EMAIL_TAKEN",
     "FIELD_MISSING",
+    "OUTBOX_TABLES",
     "USER_TABLES",
     "AccountError",
     "Argon2Parameters",
     "Database",
+    "Delivery",
     "EmailChange",
     "EmailError",
     "FieldErrors",
@@ -39,6 +44,7 @@ __all__ = [
     "Mailer",
     "NoMailer",
     "OneTimeToken",
+    "Outbox",
     "PasswordHasher",
     "SmtpMailer",
     "ThrottledError",

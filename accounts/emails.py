@@ -19,6 +19,8 @@ _IPV4_LITERAL = r"\[[0-9]{1,3}(?:\.[0-9]{1,3}){3}\]"
 _HOST_NAME = r"(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}"
 _ADDRESS = re.compile(rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})@(?:{_IPV4_LITERAL}|{_HOST_NAME})")
 
+_ENCODED_WORD = re.compile(r"=\?.*\?=")
+
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -38,7 +40,8 @@ def normalise_email(text: str) -> str:
     email = text.strip().translate(_ASCII_LOWER)
     if len(email) > MAX_EMAIL_CHARACTERS or not is_storable(email) or _has_control(email):
         raise EmailError
-    if not _ADDRESS.fullmatch(email):
+    # An encoded word (RFC 2047) in an address can become more lines of a mail's head (CVE-2024-6923).
+    if _ENCODED_WORD.search(email) or not _ADDRESS.fullmatch(email):
         raise EmailError
     return email
 

@@ -338,8 +338,8 @@ class Users:
 
         None: nobody has this address, or a user who is locked.
 
-        An unknown address costs the same work, a token that nobody gets included. Mail the token in the
-        background, so that nothing else tells the two apart either.
+        An unknown address costs the same work, a token that nobody gets included. Store the mail in both
+        cases (`decoy_password_reset`), so that nothing else tells the two apart either.
 
         Raises:
             FieldErrors: the address is invalid.
@@ -350,6 +350,11 @@ class Users:
             raise FieldErrors(errors)
         stored = await self._credentials(address)
         return await self._create_token("reset_password", None if stored and stored.user.locked else stored)
+
+    def decoy_password_reset(self, email: str) -> OneTimeToken:
+        """Make a token that opens nothing, for a mail that is stored like others and never sent."""
+        lifetime_s = self._token_lifetime_s["reset_password"]
+        return OneTimeToken("reset_password", normalise_email(email), one_time_tokens.new_token(), lifetime_s)
 
     async def check_password_reset(self, token: str, new_password: str) -> User:
         """Whose password `reset_password` would change; nothing is spent.

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
-from accounts import USER_TABLES
+from accounts import OUTBOX_TABLES, USER_TABLES
 from accounts.limits import LIMIT_TABLES
 from audit import AUDIT_TABLES
 from commands.check_settings import has_secret
@@ -33,6 +33,7 @@ COMPONENTS: dict[str, int] = {
     "accounts": len(USER_TABLES),
     "audit": len(AUDIT_TABLES),
     "limits": len(LIMIT_TABLES),
+    "outbox": len(OUTBOX_TABLES),
 }
 """How many steps the tables of each component have come in this version."""
 CLOCK_WARNING_S, CLOCK_ERROR_S = 2.0, 30.0

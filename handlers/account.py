@@ -86,7 +86,8 @@ class SignUpHandler(CredentialsHandler):
         user = await limits.sign_up(self, email, password)
         self.app.journal.record("signed up", user_id=user.user_id)
         if self.app.options.email_verification != "off":
-            self.app.mails.post_link(await self.app.accounts.create_email_verification(user.user_id))
+            token = await self.app.accounts.create_email_verification(user.user_id)
+            await self.app.mails.post_link(token)
         return user
 
 

@@ -14,7 +14,8 @@ class DevMailHandler(BaseHandler):
 
     public = "in development everybody is the developer"
 
-    def mailbox(self) -> Mailbox:
+    async def mailbox(self) -> Mailbox:
+        await self.app.mails.finish()  # the mails of the last request are there
         mailer = self.app.mails.mailer
         if not isinstance(mailer, Mailbox):
             raise HTTPError(404)  # mails leave by SMTP
@@ -25,14 +26,14 @@ class MailboxHandler(DevMailHandler):
     """GET /dev/mail: the last mails, newest first."""
 
     async def get(self) -> None:
-        self.render("dev/mailbox.html", mails=self.mailbox().numbered())
+        self.render("dev/mailbox.html", mails=(await self.mailbox()).numbered())
 
 
 class MailHandler(DevMailHandler):
     """GET /dev/mail/7: one mail as text. GET /dev/mail/7/html: as HTML."""
 
     async def get(self, number: str, html: str) -> None:
-        mail = self.mailbox().find(int(number))
+        mail = (await self.mailbox()).find(int(number))
         if mail is None:
             raise HTTPError(404)
         if html:

@@ -42,11 +42,12 @@ class PasswordResetTokenHandler(APIHandler):
             fields = required_fields(self.json_body(), ("email",))
             await limits.reset_mail(self, fields["email"])
             token = await self.app.accounts.create_password_reset(fields["email"])
+            decoy = self.app.accounts.decoy_password_reset(fields["email"])
         except FieldErrors as error:
             self.finish(field_error(error))
         else:
+            await self.app.mails.post_link_or_decoy(token, decoy)
             self.finish({"status": "OK"})
-            self.app.mails.post_link(token)
 
 
 class PasswordResetHandler(APIHandler):
@@ -104,7 +105,7 @@ class EmailVerificationTokenHandler(EmailVerificationAPIHandler):
         is_verified = token is None
         if session.get_claim_value(self.app.account_claims.email_verified) is not is_verified:
             await self.set_claim(session)
-        self.app.mails.post_link(token)
+        await self.app.mails.post_link(token)
         self.finish({"status": "EMAIL_ALREADY_VERIFIED_ERROR" if is_verified else "OK"})
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The mails of the site: templates/mail/ holds each as text, whose first line is the subject, and as HTML.
 
-Mails leave in the background. So no answer waits for a mail server, and none tells by its time whether there
-was anybody to write to. Links begin with the site's public address, whatever host a request named.
+A request stores its mails in the outbox before it answers, and a background task sends them. So no answer
+waits for a mail server, and no mail is lost when a server stops. Links begin with the site's public address,
+whatever host a request named.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import asyncio
 import logging
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from tornado.template import Loader
 
-from accounts import Mail, Mailbox, Mailer, MailError, NoMailer, OneTimeToken, SmtpMailer
+from accounts import Delivery, Mail, Mailbox, Mailer, NoMailer, OneTimeToken, Outbox, SmtpMailer
 from sessions.engine import DEFAULT_TENANT
 from settings import Settings
 
@@ -26,22 +27,27 @@ PATHS = {
     "verify_email": "/verify-email",
     "change_email": "/account/email/confirm",
 }
-AT_ONCE = 4  # connections to the mail server
-MOST_WAITING = 1000
-LAST_MAILS_TIMEOUT_S = 10
+NOTICE_LIFETIME_S = 24 * 60 * 60  # for mails without a token
 
 
 def make_mailer(options: Settings) -> Mailer:
-    """How mails leave, by the settings."""
+    """Choose how mails leave, by the settings."""
     if options.smtp_url:
-        return SmtpMailer(options.smtp_url, options.mail_from, options.site_name)
+        return make_smtp_mailer(options)
     if options.debug:
         return Mailbox()
     log.warning(
-        "No mail leaves this server: nobody can get a new password or confirm an e-mail address. "
+        "No mail leaves this server: users cannot get a new password or confirm an e-mail address. "
         "Set smtp_url and mail_from."
     )
     return NoMailer()
+
+
+def make_smtp_mailer(options: Settings) -> SmtpMailer:
+    ehlo_name = options.smtp_ehlo_name or urlsplit(options.public_url).hostname or ""
+    if ":" in ehlo_name:
+        ehlo_name = f"[IPv6:{ehlo_name}]"
+    return SmtpMailer(options.smtp_url, options.mail_from, options.site_name, ehlo_name=ehlo_name)
 
 
 class Mails:
@@ -49,65 +55,113 @@ class Mails:
 
     Args:
         folder: where the templates are.
+        outbox: where mails wait.
         mailer: what sends them.
         site_name: the name that recipients know the site by.
         link_base: what links begin with: the site's origin, and perhaps a path.
+
+    Attributes:
+        delivery: sends the mails, and knows how many wait.
     """
 
-    def __init__(self, folder: Path, mailer: Mailer, *, site_name: str, link_base: str) -> None:
-        self.mailer = mailer
+    def __init__(
+        self, folder: Path, outbox: Outbox, mailer: Mailer, *, site_name: str, link_base: str
+    ) -> None:
+        self.delivery = Delivery(outbox, mailer)
         self._site_name = site_name
         self._link_base = link_base
         self._texts = Loader(str(folder), autoescape=None)
         self._pages = Loader(str(folder))
         self._tasks: set[asyncio.Task[None]] = set()
-        self._places = asyncio.Semaphore(AT_ONCE)
 
-    def post_link(self, token: OneTimeToken | None) -> None:
-        """Mail the link that carries this token; None: there is nobody to write to."""
-        if token is not None:
-            query = urlencode({"token": token.text, "tenantId": DEFAULT_TENANT})
-            link = f"{self._link_base}{PATHS[token.purpose]}?{query}"
-            self.post(token.email, token.purpose, link=link, lifetime=in_words(token.lifetime_s))
+    @property
+    def mailer(self) -> Mailer:
+        return self.delivery.mailer
 
-    def post(self, to: str, template: str, **variables: Any) -> None:
-        """Have a mail written and sent, soon; what goes wrong then is logged."""
-        if len(self._tasks) >= MOST_WAITING:
-            log.error("a mail (%s) is dropped: %d others wait already", template, MOST_WAITING)
-            return
-        task = asyncio.get_running_loop().create_task(self._send(to, template, variables))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def open(self) -> None:
+        """Bring the outbox up to date and start sending."""
+        await self.delivery.outbox.open()
+        self.delivery.start()
+
+    async def maintain(self) -> None:
+        await self.delivery.maintain()
+
+    async def stop(self) -> None:
+        """Stop sending. Mails that wait are sent after the next start, or by another server."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.delivery.stop()
 
     async def finish(self) -> None:
-        """Let the mails go that wait, but for those that take too long."""
-        if not self._tasks:
+        """Attempt every mail that waits: for tests and for the mailbox of development."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.delivery.finish()
+
+    async def post_link(self, token: OneTimeToken | None) -> None:
+        """Store the mail with the link that carries this token; None: there is nothing to send.
+
+        Raises:
+            StoreUnavailableError: the mail could not be stored, so it will not be sent.
+        """
+        if token is not None:
+            await self._put_link(token, is_decoy=False)
+
+    async def post_link_or_decoy(self, token: OneTimeToken | None, decoy: OneTimeToken) -> None:
+        """Store the mail with the link that carries this token.
+
+        None: the same work is done for a mail with the decoy, which is never sent. So the time of this
+        request and of the next one does not tell whether there was an account.
+        """
+        await self._put_link(token or decoy, is_decoy=token is None)
+
+    def post(self, to: str, template: str, **variables: Any) -> asyncio.Task[None]:
+        """Store a mail that the template makes of these variables.
+
+        Await the result, so that the mail is stored before the request is answered. Errors are logged.
+        """
+        task = asyncio.get_running_loop().create_task(self._post(to, template, variables))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _post(self, to: str, template: str, variables: dict[str, Any]) -> None:
+        try:
+            await self._put(to, template, NOTICE_LIFETIME_S, variables)
+        except Exception as error:  # the database, or a template of the site; its words may be private
+            log.error("a mail (%s) was not stored: %s", template, type(error).__name__)
+
+    async def _put_link(self, token: OneTimeToken, *, is_decoy: bool) -> None:
+        query = urlencode({"token": token.text, "tenantId": DEFAULT_TENANT})
+        link = f"{self._link_base}{PATHS[token.purpose]}?{query}"
+        variables = {"link": link, "lifetime": in_words(token.lifetime_s)}
+        await self._put(token.email, token.purpose, token.lifetime_s, variables, is_decoy=is_decoy)
+
+    async def _put(
+        self,
+        to: str,
+        template: str,
+        lifetime_s: float,
+        variables: dict[str, Any],
+        *,
+        is_decoy: bool = False,
+    ) -> None:
+        if not self.delivery.is_possible:
+            if not is_decoy:
+                log.error("a mail (%s) was not sent: mail is not set up", template)
             return
-        _, late = await asyncio.wait(self._tasks, timeout=LAST_MAILS_TIMEOUT_S)
-        for task in late:
-            task.cancel()
-        if late:
-            log.error("%d mails are dropped: the server stops", len(late))
+        mail = self.write(to, template, **variables)
+        if not await self.delivery.put(mail, template, lifetime_s=lifetime_s, is_decoy=is_decoy):
+            log.error("a mail (%s) is dropped: too many others wait already", template)
 
     def write(self, to: str, template: str, **variables: Any) -> Mail:
-        """The mail that `templates/mail/<template>.txt` and `.html` make of the variables."""
+        """Return the mail that `templates/mail/<template>.txt` and `.html` make of the variables."""
         known = {"site_name": self._site_name, **variables}
         text = self._texts.load(f"{template}.txt").generate(**known).decode()
         head, _, body = text.strip().partition("\n")
         subject = head.removeprefix("Subject:").strip()
         html = self._pages.load(f"{template}.html").generate(subject=subject, **known).decode()
         return Mail(to, subject, body.strip() + "\n", html.strip() + "\n")
-
-    async def _send(self, to: str, template: str, variables: dict[str, Any]) -> None:
-        async with self._places:
-            try:
-                await self.mailer.send(self.write(to, template, **variables))
-            except MailError as error:
-                log.error("a mail (%s) was not sent: %s", template, error)
-            except Exception as error:  # a mailer or a template of the site's own; its words may be private
-                log.error("a mail (%s) was not sent: %s", template, type(error).__name__)
-            else:
-                log.info("a mail (%s) was sent", template)
 
 
 def in_words(seconds: int) -> str:

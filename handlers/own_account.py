@@ -143,7 +143,7 @@ class NewPasswordHandler(OwnAccountHandler):
         except FieldErrors as error:
             self.show_again(self.template, error.errors)
         else:
-            self.app.mails.post(user.email, "password_changed")
+            await self.app.mails.post(user.email, "password_changed")
             self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
             self.see_other("/account", notice="new-password")
 
@@ -180,9 +180,9 @@ class NewEmailHandler(OwnAccountHandler):
         else:
             address = normalise_email(email)
             if token is None:
-                self.app.mails.post(address, "email_taken")
-            self.app.mails.post_link(token)
-            self.app.mails.post(user.email, "email_change_asked", new_email=address)
+                await self.app.mails.post(address, "email_taken")
+            await self.app.mails.post_link(token)
+            await self.app.mails.post(user.email, "email_change_asked", new_email=address)
             self.render("account/new_email_sent.html", email=address)
 
 
@@ -214,7 +214,7 @@ class ConfirmNewEmailHandler(MailedLinkHandler):
             return
         user_id = change.user.user_id
         self.app.journal.record("e-mail changed", user_id=user_id)
-        self.app.mails.post(change.user.email, "email_changed", new_email=change.new_email)
+        await self.app.mails.post(change.user.email, "email_changed", new_email=change.new_email)
         if self.session is not None and self.session.user_id == user_id:
             if self.app.options.email_verification != "off":
                 await self.session.fetch_and_set_claim(self.app.account_claims.email_verified)
@@ -255,7 +255,7 @@ class DeleteAccountHandler(OwnAccountHandler):
         await sessions.revoke_all_sessions_for_user(user.user_id, keep=here, reason=reason)
         await self.session.revoke(reason=reason)
         self.app.journal.record("account deleted", user_id=user.user_id)
-        self.app.mails.post(user.email, "account_deleted")
+        await self.app.mails.post(user.email, "account_deleted")
 
 
 class AccountDeletedHandler(BaseHandler):

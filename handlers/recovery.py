@@ -28,6 +28,7 @@ class ForgotPasswordHandler(BaseHandler):
         try:
             await limits.reset_mail(self, email)
             token = await self.app.accounts.create_password_reset(email)
+            decoy = self.app.accounts.decoy_password_reset(email)
         except FieldErrors as error:
             self.set_status(422)
             self.render("account/forgot_password.html", errors=error.errors, email=email)
@@ -36,8 +37,8 @@ class ForgotPasswordHandler(BaseHandler):
             self.set_header("Retry-After", str(error.retry_after_s))
             self.render("account/forgot_password.html", errors={"": str(error)}, email=email)
         else:
+            await self.app.mails.post_link_or_decoy(token, decoy)
             self.render("account/forgot_password_sent.html", email=email)
-            self.app.mails.post_link(token)
 
 
 class MailedLinkHandler(BaseHandler):
@@ -143,5 +144,5 @@ class VerificationMailHandler(ProtectedHandler):
             token = await self.app.accounts.create_email_verification(self.session.user_id)
         except UnknownUserError:
             raise UnauthorisedError(f"user {self.session.user_id} is gone") from None
-        self.app.mails.post_link(token)
+        await self.app.mails.post_link(token)
         self.see_other("/verify-email", sent="yes", redirectBack=self.redirect_back())

@@ -44,7 +44,7 @@ class CodeHandler(ProtectedHandler):
         """The account's owner may be somebody else than whoever is here (OWASP ASVS 5.0, 6.3.7)."""
         user = await self.app.accounts.get(self.session.user_id)
         if user is not None:
-            self.app.mails.post(user.email, MAILS + mail)
+            await self.app.mails.post(user.email, MAILS + mail)
 
     def note(self, name: EventName, what: str = "") -> None:
         self.app.journal.record(name, user_id=self.session.user_id, detail=what)

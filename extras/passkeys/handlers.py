@@ -50,9 +50,9 @@ class PasskeyPart:
             raise UnauthorisedError(f"user {handler.session.user_id} is gone")
         return user
 
-    def tell(self, owner: User, mail: str) -> None:
+    async def tell(self, owner: User, mail: str) -> None:
         """The account's owner may be somebody else than whoever is here (OWASP ASVS 5.0, 6.3.7)."""
-        cast(BaseHandler, self).app.mails.post(owner.email, MAILS + mail)
+        await cast(BaseHandler, self).app.mails.post(owner.email, MAILS + mail)
 
     def browser(self, *, is_new_ok: bool = False) -> str:
         """What this browser is known by, to which challenges are bound; "" if it is not known yet."""
@@ -116,7 +116,7 @@ class RemovalHandler(PasskeysHandler):
         try:
             credential_id = self.get_body_argument("credential_id", "")
             if await self.part.store.remove(self.session.user_id, credential_id):
-                self.tell(await self.user(), "removed")
+                await self.tell(await self.user(), "removed")
                 self.app.journal.record("factor removed", user_id=self.session.user_id, detail="passkey")
         except PasskeyRefusedError as error:
             self.set_status(422)
@@ -170,7 +170,7 @@ class RegistrationHandler(PasskeyPart, ProtectedAPIHandler):
         except PasskeyRefusedError as error:
             self.finish({"status": "REFUSED", "message": str(error)})
         else:
-            self.tell(user, "added")
+            await self.tell(user, "added")
             self.app.journal.record("factor added", user_id=user.user_id, detail="passkey")
             self.finish({"status": "OK"})
 

@@ -96,7 +96,11 @@ def templates(app: Application, tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(ROOT / "templates", tmp_path / "templates"))
     app.settings["template_path"] = str(folder)
     app.mails = Mails(
-        folder / "mail", Mailbox(), site_name=app.options.site_name, link_base="http://localhost:8888"
+        folder / "mail",
+        app.mails.delivery.outbox,
+        Mailbox(),
+        site_name=app.options.site_name,
+        link_base="http://localhost:8888",
     )
     text = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
     for name, code in re.findall(

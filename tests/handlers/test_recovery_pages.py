@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tornado.httpclient import HTTPResponse
 
+from accounts import SmtpMailer
 from server import Application
 from sessions import Session
 from settings import Settings
@@ -495,7 +496,7 @@ async def test_mails_leave_by_smtp_where_it_is_set_up(
         other = make_application(**sender, public_url="https://www.example.com")
         await other.start()
         user = await other.accounts.sign_up(EMAIL, PASSWORD)
-        other.mails.post_link(await other.accounts.create_password_reset(EMAIL))
+        await other.mails.post_link(await other.accounts.create_password_reset(EMAIL))
         await other.mails.finish()
     message = office.message()
     assert (message["To"], message["From"]) == (EMAIL, "Stormcellar <no-reply@example.com>")
@@ -521,10 +522,12 @@ async def test_a_mail_that_cannot_leave_is_logged_without_what_is_private(
 async def test_no_more_mails_wait_than_there_is_room_for(
     app: Application, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("handlers.mails.MOST_WAITING", 3)
+    monkeypatch.setattr("accounts.outbox.MOST_WAITING", 3)
+    await app.start()
+    app.mails.delivery.mailer = SmtpMailer("smtp://localhost", "no-reply@example.com")  # not due at once
     for _ in range(5):
-        app.mails.post(EMAIL, "verify_email", link="http://localhost/", lifetime="1 day")
-    assert len(await mails(app)) == 3
+        await app.mails.post(EMAIL, "verify_email", link="http://localhost/", lifetime="1 day")
+    assert (await app.mails.delivery.outbox.state()).waiting == 3
     assert caplog.text.count("is dropped") == 2
     assert EMAIL not in caplog.text
 
