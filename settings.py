@@ -338,8 +338,6 @@ def _check_site_name(name: str) -> str:
     name = name.strip()
     if not 1 <= len(name) <= 60:
         raise ValueError("it must have 1 to 60 characters; choose a name that fits a browser tab")
-    if not all(character.isprintable() for character in name):
-        raise ValueError("it must not contain control characters; write the name on one line")
     return name
 
 
