@@ -48,7 +48,7 @@ def access_token(data: bytes) -> None:
         assert encode_base64url(found.payload_bytes) == text.split(".")[1]
         assert encode_base64url(found.signature) == text.split(".")[2]
         assert 0 < len(found.kid) <= 200
-        found.resembles_ours()
+        found.resembles_ours("https://www.example.com/auth")
 
 
 def refresh_token(data: bytes) -> None:
