@@ -33,6 +33,7 @@ from handlers import renewal
 from handlers.access_log import log_failure, printable
 from handlers.addresses import with_return
 from handlers.caller import SAFE_METHODS, cors_headers, hostname, is_same_site
+from handlers.file_sent import tell_refresh_page
 from handlers.headers import is_redirect, shorten_head
 from handlers.recent_sign_in import CONFIRM_PASSWORD, SIGN_IN_TIME
 from handlers.rendering import PageLoader
@@ -375,6 +376,7 @@ class BaseHandler(RequestHandler):
 
     def flush(self, include_footers: bool = False) -> Any:
         if not self._headers_written:
+            tell_refresh_page(self, self._headers)
             self._write_token_changes()
         return super().flush(include_footers)
 

@@ -208,7 +208,7 @@ class LiveConnections:
 
 
 class LiveHandler(ProtectedHandler):
-    """What WebSockets and event streams share. Before they open, they refuse with a plain 401 or 403."""
+    """What WebSockets and event streams share. A WebSocket is refused with a plain 401 or 403."""
 
     speaks_json = True
     hears_of_sessions: ClassVar[bool] = False
@@ -298,8 +298,11 @@ class ProtectedEventStreamHandler(LiveHandler):
     """Server-sent events for people who are signed in (WHATWG HTML, section 9.2).
 
     Override `stream`; the answer goes on until it returns, the client goes, or the session ends. The last
-    event then is `session` with the close code, after which the client must not connect again by itself.
+    event then is `session` with the close code. After 4001 and 4004 the client must close its `EventSource`.
+    After 4003 the browser connects again by itself, and the detour renews the session on the way.
     """
+
+    speaks_json = False  # so that an expired token leads to the detour, which EventSource follows
 
     async def get(self, *_args: Any, **_kwargs: Any) -> None:
         self.set_header("Content-Type", "text/event-stream")

@@ -7,6 +7,7 @@
  * the server that judges it), "loop" (neither; the server has to be looked at).
  */
 
+import { awaitFile } from "./file-sent.js";
 import { returnAddress } from "./return-address.js";
 import { attemptRefreshingSession, readFrontToken, serverNowMs, sessionFingerprint } from "./session.js";
 
@@ -36,9 +37,25 @@ async function renew() {
   }
   const target = isRenewed ? await explanation(before) : signInAddress();
   if (target) location.replace(target);
-  else if (form) HTMLFormElement.prototype.submit.call(form); // a field may be called "submit"
+  else awaitFile(isInPlace ? location.pathname : address, goOn, leaveAfterFile);
+}
+
+function goOn() {
+  if (form) HTMLFormElement.prototype.submit.call(form); // a field may be called "submit"
   else if (isInPlace) location.reload();
   else location.replace(address);
+}
+
+/** The browser has saved a file and still shows this page: returns to the page before it, or says so. */
+function leaveAfterFile() {
+  const isFromHere = document.referrer.startsWith(location.origin + "/");
+  if (isFromHere && history.length > 1) {
+    history.back();
+    return;
+  }
+  page.querySelector("[data-waiting]").hidden = true;
+  page.querySelector("[data-sent]").hidden = false;
+  page.querySelector("[data-go-on]").href = isFromHere ? document.referrer : "/";
 }
 
 function wantedAddress() {

@@ -54,6 +54,14 @@ class FilesHandler(NoteHandler):
         self.tell()
 
 
+class ReportHandler(ProtectedHandler):
+    """A file that browsers save."""
+
+    async def get(self) -> None:
+        self.set_header("Content-Disposition", 'attachment; filename="report.csv"')
+        self.finish("a,b")
+
+
 class NoteAPIHandler(ProtectedAPIHandler):
     async def get(self) -> None:
         self.finish({"user_id": self.session.user_id})
@@ -155,6 +163,7 @@ SAMPLES = [
     (r"/sample/note", NoteHandler),
     (r"/sample/files/(.*)", FilesHandler),
     (r"//sample/double", NoteHandler),
+    (r"/sample/report", ReportHandler),
     (r"/sample/api", NoteAPIHandler),
     (r"/sample/optional", OptionalAPIHandler),
     (r"/sample/paid", PaidPageHandler),

@@ -384,6 +384,30 @@ async def test_the_action_of_a_form_names_no_other_site(client: Client, clock: F
     assert f'action="{client.origin}//sample/double"' in response.body.decode()
 
 
+# -- files ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "cookie", "told"),
+    [
+        ("/sample/report", "17", "17"),
+        ("/sample/report", "", None),
+        ("/sample/report", "17x", None),
+        ("/sample/report", "1" * 11, None),
+        ("/sample/note", "17", None),
+    ],
+)
+@pytest.mark.gen_test
+async def test_the_refresh_page_hears_that_its_address_was_a_file(
+    client: Client, path: str, cookie: str, told: str | None
+) -> None:
+    await client.sign_up()
+    client.plant("sFileAwaited", cookie, path="/sample")
+    sent = set_cookies(await client.get(path)).get("sFileSent")
+    assert (sent.value if sent else None) == told
+    assert not sent or (sent.path, sent.http_only, sent.same_site) == ("/", False, "Lax")
+
+
 # -- who is worth a refresh -------------------------------------------------------------------------
 
 
