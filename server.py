@@ -35,6 +35,7 @@ from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler
 
 import logs
+import orphans
 import processes
 import settings as configuration
 import terminal
@@ -440,10 +441,13 @@ async def run(options: Settings) -> None:
         with terminal.optional_output():
             announce(options, port)
 
+    collecting = asyncio.ensure_future(orphans.collect()) if os.getpid() == 1 else None
     if options.processes > 1 and processes.READY_VARIABLE not in os.environ:
         await processes.Supervisor(options, [sys.executable, *sys.argv]).run(tell)
     else:
         await processes.serve(make_app(options), tell)
+    if collecting is not None:
+        collecting.cancel()
 
 
 def announce(options: Settings, port: int) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 from urllib.parse import urlsplit
 
+import environment
 import machine
 
 ENVIRONMENT_PREFIX = "STORMCELLAR_"
@@ -1267,14 +1268,16 @@ def _from_arguments(argv: Sequence[str]) -> dict[str, Given]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
-    names = {_variable(name): name for name in NAMES_AND_CONFIG}
     found: dict[str, Given] = {}
-    for variable, text in environ.items():
-        if variable in names:
-            found[names[variable]] = Given(text.strip(), f"environment variable {variable}")
-        elif variable.startswith(ENVIRONMENT_PREFIX):
-            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-            raise _unknown("The environment", variable, name, _variable)
+    names = frozenset(map(str.upper, NAMES_AND_CONFIG))
+    try:
+        for variable in environment.variables(environ, ENVIRONMENT_PREFIX, names):
+            name = variable.name.lower()
+            if variable.name not in names:
+                raise _unknown("The environment", ENVIRONMENT_PREFIX + variable.name, name, _variable)
+            found[name] = Given(variable.text, variable.source)
+    except environment.UnreadableFileError as error:
+        raise SettingsError(str(error)) from None
     return found
 
 
@@ -1438,6 +1441,7 @@ def help_text() -> str:
         "A setting is taken from the first place that has it:",
         "  1. the command line      --access-token-lifetime-s=900   --debug   --no-debug",
         "  2. the environment       STORMCELLAR_ACCESS_TOKEN_LIFETIME_S=900",
+        "                           STORMCELLAR_SECRET_FILE=/run/secrets/site   (holds the value)",
         "  3. the file of --config  access_token_lifetime_s = 900   (# begins a line of comment)",
     ]
     for entry, name in zip(fields(Settings), head, strict=True):
@@ -1468,7 +1472,9 @@ def _markdown_lines() -> Iterator[str]:
     yield "Each setting is taken from the first place that has it: the command line (`--name=value` or"
     yield "`--name value`; `--debug` and `--no-debug` for what is true or false), then the environment"
     yield "(`STORMCELLAR_NAME`), then the file that `--config` or `STORMCELLAR_CONFIG` names. Unknown names"
-    yield "and wrong values stop the start and say what to change. The file has lines like these:"
+    yield "and wrong values stop the start and say what to change. `STORMCELLAR_NAME_FILE` names a file that"
+    yield "holds the value alone, as containers pass secrets: `STORMCELLAR_SECRET_FILE=/run/secrets/site`."
+    yield "The file of `--config` has lines like these:"
     yield ""
     yield "```"
     yield from FILE_EXAMPLE.splitlines()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Commands for the site itself: its routes."""
+"""Commands for the site itself: its routes, and whether its server answers."""
 
 from __future__ import annotations
 
-from commands.command import JSON, Call, Command
+from commands.command import JSON, Argument, Call, Command
+from commands.health import READY, WAIT, report
 from commands.output import print_json
 from handlers.routes import access, describe, handler_name, pattern, routes
 
@@ -23,6 +24,10 @@ async def list_routes(call: Call) -> None:
         )
 
 
+async def health(call: Call) -> int:
+    return report(call.settings(), ready=call.arguments.ready, wait_s=call.arguments.wait)
+
+
 COMMANDS = (
     Command(
         "routes",
@@ -30,5 +35,17 @@ COMMANDS = (
         "List every route: address, handler, and who may use it. `python server.py --routes` is the same.",
         "routes --json",
         (JSON,),
+    ),
+    Command(
+        "health",
+        health,
+        "Ask the running server of these settings whether it is alive, or ready. It asks at `address` and "
+        "`port`, and ends with 1 if the server does not answer 200. `python -m commands.health` is the same "
+        "and starts faster; the unit and the image use it.",
+        "health --ready --wait=60 --port=8001",
+        (
+            Argument(*READY, {"action": "store_true"}),
+            Argument(*WAIT, {"type": float, "default": 0.0, "metavar": "SECONDS"}),
+        ),
     ),
 )

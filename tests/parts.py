@@ -7,6 +7,7 @@ the environment a missing part fails the test instead, for there nothing may be 
 `python tests/parts.py` prints each missing part with its packages, one a line; tools/setup installs those.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -89,6 +90,17 @@ def find_python(version: str) -> Path | None:
     return None
 
 
+def find_systemd() -> Path | None:
+    """The service manager, whether or not it is process 1 here."""
+    paths = (Path("/usr/lib/systemd/systemd"), Path("/lib/systemd/systemd"))
+    return next((path for path in paths if path.exists()), None)
+
+
+def find_unshare() -> Path | None:
+    found = shutil.which("unshare")
+    return Path(found) if found else None
+
+
 @dataclass(frozen=True)
 class Part:
     """Something that pip does not bring."""
@@ -105,6 +117,8 @@ PARTS = {
     "postgres": Part("a PostgreSQL server", find_postgres, "postgresql"),
     "nginx": Part("nginx", find_nginx, "nginx"),
     "curl": Part("curl", find_curl, "curl"),
+    "systemd": Part("systemd", find_systemd, "systemd"),
+    "unshare": Part("unshare", find_unshare, "util-linux"),
     "npm": Part(f"npm with Node.js {OLDEST_NODE} or newer", find_npm, "nodejs npm"),
 }
 
@@ -116,6 +130,19 @@ def require(name: str) -> Path:
     """
     part = PARTS[name]
     return part.find() or do_without(f"{part.description} is missing; `make test` installs it where it may")
+
+
+def may_unshare() -> list[str]:
+    """The words before a command that needs root: none, or sudo. Skips where namespaces cannot be made.
+
+    Containers without further rights refuse them, also in CI, so this is no missing part.
+    """
+    probe = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "mount", "-t", "tmpfs", "probe", "/run"]
+    for words in ([], ["sudo", "-n"]):
+        with contextlib.suppress(FileNotFoundError):
+            if subprocess.run([*words, *probe], capture_output=True, check=False).returncode == 0:
+                return words
+    pytest.skip("this machine does not let us make namespaces")
 
 
 def require_npm_package(name: str, where: str = "tests/npm") -> Path:

@@ -172,10 +172,16 @@ def test_the_image_runs_without_privileges_and_without_a_shell() -> None:
     lines = text("Dockerfile").splitlines()
     assert "USER 10001:10001" in lines
     assert 'CMD ["python", "server.py"]' in lines
-    assert any(line.strip().startswith('CMD ["python", "-c"') for line in lines), "the health check"
-    health = re.search(r'"-c", "(.*)"\]', text("Dockerfile"))
-    assert health is not None
-    compile(health[1], "HEALTHCHECK", "exec")
+    assert '    CMD ["python", "-m", "commands.health"]' in lines, "the health check"
+
+
+def test_health_checks_name_no_address_and_no_port() -> None:
+    """They ask where the settings say that the server listens."""
+    after_start = unit(UNIT)["Service"]["ExecStartPost"]
+    of_server = unit(UNIT)["Service"]["ExecStart"].partition("server.py ")[2]
+    assert after_start.endswith(of_server), "the same settings"
+    assert "127.0.0.1" not in after_start
+    assert "127.0.0.1" not in text("Dockerfile")
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "compose.env"])
