@@ -69,6 +69,13 @@ def find_nginx() -> Path | None:
     return Path(found) if found else unpacked if unpacked.exists() else None
 
 
+def find_caddy() -> Path | None:
+    """The Caddy of the system, else the one that tools/setup has unpacked."""
+    found = shutil.which("caddy")
+    unpacked = ROOT / ".venv" / "caddy" / "usr" / "bin" / "caddy"
+    return Path(found) if found else unpacked if unpacked.exists() else None
+
+
 def find_curl() -> Path | None:
     found = shutil.which("curl")
     return Path(found) if found else None
@@ -116,6 +123,7 @@ PARTS = {
     "playwright": Part("libatomic, which Playwright needs,", find_playwright, "libatomic1"),
     "postgres": Part("a PostgreSQL server", find_postgres, "postgresql"),
     "nginx": Part("nginx", find_nginx, "nginx"),
+    "caddy": Part("Caddy", find_caddy, "caddy"),
     "curl": Part("curl", find_curl, "curl"),
     "systemd": Part("systemd", find_systemd, "systemd"),
     "unshare": Part("unshare", find_unshare, "util-linux"),

@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from sessions.base64url import encode_base64url
 from tests.browser.proxy import make_certificate
 from tests.faults.browsers import Browser, at
 from tests.faults.history import History
+from tests.faults.nginx import Nginx
 from tests.faults.test_deploy import children, wait_until
 from tests.figures import Figures
 from tests.parts import require
@@ -38,22 +38,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.postgres]
 DEADLINE_S = 60.0
 MIB = 1024 * 1024
 REPLACEMENTS, RESTARTS = 2, 4
-MAIN = """\
-daemon off;
-{user}
-worker_processes 2;
-pid {folder}/pid;
-error_log {folder}/error.log warn;
-events {{ }}
-http {{
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/site.conf;
-}}
-"""
 
 
 class Site:
@@ -72,18 +56,12 @@ class Site:
         self.tls = ssl.create_default_context(cafile=str(self.certificate))
         arguments = ("--processes=2", f"--public_url={self.url}", f"--database={database}", "--drain_s=5")
         self.servers = [ServerProcess(folder / "data", *arguments) for _ in range(2)]
-        self._nginx: subprocess.Popen[bytes] | None = None
+        self._nginx = Nginx(folder)
 
     def start(self) -> None:
         for server in self.servers:
             server.start()
-        user = "user root;" if os.getuid() == 0 else ""  # who else could not enter the tests' folder
-        (self.folder / "site.conf").write_text(self.site_file())
-        (self.folder / "nginx.conf").write_text(MAIN.format(folder=self.folder, user=user))
-        command = [require("nginx"), "-e", "stderr", "-c", self.folder / "nginx.conf"]
-        subprocess.run([*command, "-t"], check=True, capture_output=True, timeout=DEADLINE_S)
-        self._nginx = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: (self.folder / "pid").stat().st_size > 0, "nginx listens")  # -t made an empty one
+        self._nginx.start(self.site_file())
 
     def site_file(self) -> str:
         """The file that the documentation tells to copy, for this machine."""
@@ -100,9 +78,7 @@ class Site:
         return text.replace("www.example.com", "localhost")
 
     def stop(self) -> None:
-        if self._nginx is not None:
-            self._nginx.terminate()
-            self._nginx.wait(DEADLINE_S)
+        self._nginx.stop()
         for server in self.servers:
             server.stop()
 
@@ -186,6 +162,30 @@ def test_plain_http_leads_to_https(site: Site) -> None:
     connection.request("GET", "/login?next=1", headers={"Host": "localhost"})
     answer = connection.getresponse()
     assert (answer.status, answer.headers["Location"]) == (301, "https://localhost/login?next=1")
+    connection.close()
+
+
+def test_a_redirect_names_no_other_host(site: Site) -> None:
+    """A request for another name gets no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", site.plain_port, timeout=DEADLINE_S)
+    connection.request("GET", "/login", headers={"Host": "evil.example"})
+    with pytest.raises(http.client.RemoteDisconnected):
+        connection.getresponse()
+    connection.close()
+
+
+def test_a_head_that_the_kit_takes_passes_the_proxy(site: Site) -> None:
+    cookies = "; ".join(f"other{number}={'x' * 4000}" for number in range(6))
+    assert site.ask("GET", "/", Cookie=cookies, Accept="text/html").status == 200
+    assert site.ask("GET", "/", Cookie=f"other={'x' * 24_000}", Accept="text/html").status == 200
+
+
+def test_no_answer_names_a_version(site: Site) -> None:
+    refused = site.ask("GET", "/readyz")  # by nginx itself
+    assert (refused.status, refused.headers["Server"]) == (404, "nginx")
+    connection = http.client.HTTPConnection("127.0.0.1", site.plain_port, timeout=DEADLINE_S)
+    connection.request("GET", "/", headers={"Host": "localhost"})
+    assert connection.getresponse().headers["Server"] == "nginx"
     connection.close()
 
 
