@@ -144,13 +144,13 @@ def verify(
     """Check signature, then claims. None if any of them is not as it must be; no time is judged here.
 
     Args:
-        public_key: the key that `token.kid` names.
+        public_key: the key that `token.kid` names. None if this token's signature was checked before.
         issuer: what `iss` must equal.
         audiences: our names. If the token has `aud`, one of them or the issuer must be in it (RFC 7519,
             section 4.1.3).
         issuer_may_be_missing: accept a token without `iss`.
     """
-    if not _RS256.verify(token.signing_input, public_key, token.signature):
+    if public_key is not None and not _RS256.verify(token.signing_input, public_key, token.signature):
         return None
     payload = _parse_json(token.payload_bytes)
     if payload is None or not _has_required_members(payload, token.version):

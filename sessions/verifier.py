@@ -7,11 +7,12 @@ What is remembered is bounded, and never used past a token's expiry, or without 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import hmac
 import inspect
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sessions import access_token as jwt
 from sessions.access_token import AccessToken
@@ -22,6 +23,10 @@ from sessions.keys import CLOCK_MARGIN_S
 
 if TYPE_CHECKING:
     from sessions.session import Session
+
+K = TypeVar("K")
+V = TypeVar("V")
+SIGNATURES_PER_TOKEN = 10
 
 ClaimsOverride = Callable[
     [Sequence[ClaimValidator], "Session"],
@@ -48,8 +53,9 @@ class Verifier:
         audiences: names of this server, beside the issuer, that `aud` may have.
         issuer_may_be_missing: accept tokens without `iss`.
         objection: why a genuine token is not accepted here; "" if it is.
-        first_seen: called with each token that is remembered.
-        remembered: how many tokens are kept in memory.
+        first_seen: called with each token whose signature was checked here.
+        remembered: how many tokens are kept in memory. Of SIGNATURES_PER_TOKEN times as many only a hash is
+            kept: such a token is parsed again, but its signature is not checked again.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class Verifier:
         self._first_seen = first_seen
         self._most = remembered
         self._remembered: OrderedDict[str, AccessToken] = OrderedDict()
+        self._signatures: OrderedDict[bytes, None] = OrderedDict()  # hashes of tokens that were genuine
 
     def recognises(self, text: str) -> bool:
         """Whether this has the form and the issuer of an access token of ours; no key is asked."""
@@ -113,7 +120,9 @@ class Verifier:
         if unverified is None:
             return None
         key = self._keys.find(unverified.kid) or await self._find_new_key(unverified.kid)
-        token = self._genuine(unverified, key.public_key) if key else None
+        text_hash = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        is_known = text_hash in self._signatures
+        token = self._genuine(unverified, None if is_known else key.public_key) if key else None
         if token is None:
             if unverified.resembles_ours(self._issuer):
                 raise TryRefreshTokenError("the access token's key, signature or audience is not ours")
@@ -121,7 +130,10 @@ class Verifier:
         if objection := self._objection(token):
             raise TryRefreshTokenError(f"the access token {objection}")
         if token.expires_at > self._clock.now():
-            self._remember(text, token)
+            _add(self._remembered, text, token, most=self._most)
+            _add(self._signatures, text_hash, None, most=self._most * SIGNATURES_PER_TOKEN)
+            if not is_known:
+                self._first_seen(token)
         return token
 
     def _genuine(self, token: jwt.UnverifiedToken, public_key: Any) -> AccessToken | None:
@@ -141,11 +153,13 @@ class Verifier:
             return await self._keys.find_or_reload(kid)
         return None
 
-    def _remember(self, text: str, token: AccessToken) -> None:
-        self._remembered[text] = token
-        if len(self._remembered) > self._most:
-            self._remembered.popitem(last=False)
-        self._first_seen(token)
+
+def _add(known: OrderedDict[K, V], key: K, value: V, *, most: int) -> None:
+    """Add an entry as the newest one, and drop the oldest one if there are too many."""
+    known[key] = value
+    known.move_to_end(key)
+    if len(known) > most:
+        known.popitem(last=False)
 
 
 def compare_anti_csrf(token: AccessToken, sent: str | None) -> None:

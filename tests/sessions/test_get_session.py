@@ -16,6 +16,7 @@ from typing import Any
 
 import jwt as pyjwt
 import pytest
+from jwt.algorithms import RSAAlgorithm
 
 from sessions import (
     BooleanClaim,
@@ -457,6 +458,38 @@ def test_what_is_remembered_is_bounded_and_what_is_in_use_stays(
         assert len(checked) == len(set(checked)) == 31
 
     run(tmp_path, story, remembered_tokens=5)
+
+
+def test_a_signature_is_checked_once_although_its_token_was_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More sessions are active than tokens are remembered: no signature and no write for each page."""
+    checked: list[bytes] = []
+    verify = RSAAlgorithm.verify
+
+    def counting(self: RSAAlgorithm, message: bytes, *args: Any) -> bool:
+        checked.append(message)
+        return verify(self, message, *args)
+
+    monkeypatch.setattr(RSAAlgorithm, "verify", counting)
+
+    async def story() -> None:
+        database = FaultyDatabase(tmp_path / "db")
+        async with engine_on(database, FakeClock(), remembered_tokens=3) as engine:
+            active = [await refresh(engine, await sign_in(engine)) for _ in range(20)]
+            for tokens in active:
+                await use(engine, tokens)
+            writes = database.writes
+            for tokens in active * 2:
+                await use(engine, tokens)
+            assert len(checked) == 20
+            assert database.writes == writes
+            await engine.keys.rotate_now(forget_old=True)
+            for tokens in active:  # a key that is gone takes its tokens with it
+                with pytest.raises(TryRefreshTokenError):
+                    await engine.get_session(tokens.access_token)
+
+    asyncio.run(story())
 
 
 def test_refused_and_expired_tokens_are_not_remembered(tmp_path: Path) -> None:
