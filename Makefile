@@ -2,14 +2,16 @@
 # `make` alone lists the targets. `make run ARGS="--port=9000"` and `make test ARGS="-k refresh"` pass ARGS on.
 # PYTHON names another interpreter for .venv: `make run PYTHON=python3.12`.
 
-ANYWHERE := not (browser or npm or postgres or faults or fuzz)
+# KIT=1 adds the tests of the kit's own documentation, files and defaults, which a site changes as it likes.
+OURS := $(if $(KIT),, and not kit)
+ANYWHERE := not (browser or npm or postgres or faults or fuzz)$(OURS)
 QUICK := $(ANYWHERE) and not slow
 # These make thousands of small databases: in memory, if programs can be run from there, no disk is waited for.
 # And each of several processes would compile all tests anew, were the compiled ones not kept.
 QUICKLY = PYTHONDONTWRITEBYTECODE= $(if $(shell findmnt -no OPTIONS /dev/shm 2>/dev/null | grep -vw noexec),PYTEST_DEBUG_TEMPROOT=/dev/shm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults bench example format docs lock audit fuzz clean
+.PHONY: help run test check faults bench example format docs lock audit fuzz fresh clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -27,9 +29,9 @@ ifeq ($(strip $(ARGS)),)
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
 	$(QUICKLY) .venv/bin/python -m pytest -q -n auto -m "$(ANYWHERE)" --cov --cov-report=term
-	.venv/bin/python -m pytest -q -n auto -m "(postgres or npm or fuzz) and not (browser or faults)"
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "browser and not faults"
-	.venv/bin/python -m pytest -m faults
+	.venv/bin/python -m pytest -q -n auto -m "(postgres or npm or fuzz) and not (browser or faults)$(OURS)"
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile -m "browser and not faults$(OURS)"
+	.venv/bin/python -m pytest -m "faults$(OURS)"
 else
 	@exec .venv/bin/python -m pytest $(ARGS)
 endif
@@ -78,6 +80,9 @@ audit: ## ask whether any pinned package has a known weakness
 fuzz: ## let a coverage-guided fuzzer loose on the parsers of tokens, cookies and addresses
 	@tools/setup fuzz
 	@exec .venv-fuzz/bin/python tools/fuzz.py $(ARGS)
+
+fresh: ## try both commands of the README on a bare Debian 12 and a bare Debian 13, which debootstrap makes (as root)
+	@tools/fresh $(ARGS)
 
 clean: ## remove what can be made again; var/ with its secrets and data stays
 	rm -rf .venv .venv-interop .venv-tools .venv-fuzz .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules benchmarks/peers/node_modules examples/.build

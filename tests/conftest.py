@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.deleted import pytest_make_collect_report  # noqa: F401 - a hook
 from tests.figures import figures, pytest_terminal_summary  # noqa: F401 - what a run measured
 from tests.postgres import _cluster, cluster, postgres_url  # noqa: F401 - fixtures
 

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.serving import ROOT
 
 KEPT_OUT = shutil.ignore_patterns(
@@ -25,6 +27,12 @@ KEPT_OUT = shutil.ignore_patterns(
 def copy_of_the_project(folder: Path) -> Path:
     """Copy what belongs to the project, and nothing that was made or installed in it."""
     return Path(shutil.copytree(ROOT, folder, ignore=KEPT_OUT))
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of the project in which a test may write."""
+    return copy_of_the_project(tmp_path / "clone")
 
 
 def commit_all(folder: Path) -> None:

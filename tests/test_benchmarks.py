@@ -24,6 +24,8 @@ from benchmarks.scaling import Scaling
 from tests.parts import require
 from tests.serving import ROOT
 
+pytestmark = pytest.mark.kit
+
 WORLD = World(users=600, scale=1000.0, visits_a_day=3.0, lifetime_s=3600.0, jitter=0.05)
 
 

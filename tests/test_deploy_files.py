@@ -16,6 +16,8 @@ from commands.cli import all_commands
 from handlers.routes import pattern, routes
 from tests.serving import ROOT
 
+pytestmark = pytest.mark.kit
+
 DEPLOY = ROOT / "deploy"
 GUIDE = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
 UNIT, NGINX, CADDY = "stormcellar@.service", "nginx.conf", "Caddyfile"

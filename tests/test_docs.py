@@ -44,6 +44,8 @@ from settings import Settings
 from tests.handlers.parts import implements
 from tests.serving import ROOT
 
+pytestmark = pytest.mark.kit
+
 README = ROOT / "README.md"
 OTHERS = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "examples/README.md"]
 PAGES = [*sorted(ROOT.glob("docs/*.md")), *OTHERS]

@@ -62,6 +62,7 @@ def test_a_release_installs_the_same_list_without_the_test_plugin() -> None:
     assert not {name for name in locked if "pytest" in name}
 
 
+@pytest.mark.kit
 def test_every_program_that_installs_a_lock_resolves_nothing() -> None:
     """With a resolver pip asks the registry for newer versions, and stops when it finds one."""
     for name in ("tools/setup", "deploy/release", "deploy/Dockerfile"):

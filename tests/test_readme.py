@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.copies import clone as clone  # a fixture
 from tests.serving import ROOT, process_env
 
+pytestmark = pytest.mark.kit
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-KEPT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", "var", "node_modules", "__pycache__", ".hypothesis", ".*_cache", ".artifacts"
-)
 
 
 def block_after(words: str) -> str:
@@ -24,12 +23,6 @@ def block_after(words: str) -> str:
     match = re.search(re.escape(words) + r".*?```\w*\n(.*?)```", README, re.DOTALL)
     assert match, f"the README has no block after {words!r}"
     return match[1]
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A copy of the project in which a test may write."""
-    return Path(shutil.copytree(ROOT, tmp_path / "clone", ignore=KEPT_OUT))
 
 
 def add_the_page(clone: Path) -> None:

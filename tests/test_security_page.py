@@ -11,6 +11,8 @@ import pytest
 
 from tests.serving import ROOT
 
+pytestmark = pytest.mark.kit
+
 PAGE = (ROOT / "docs/security.md").read_text(encoding="utf-8")
 PROMISES, _, STANDARD = PAGE.partition("## OWASP ASVS 5.0")
 TEST_FILE = r"(?:extras/\w+/)?tests/[\w/]+\.py"

@@ -13,6 +13,8 @@ import pytest
 import tests.kit
 from tests.serving import ROOT, process_env
 
+pytestmark = pytest.mark.kit
+
 PAGE = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
 AS_USER, BROWSER = "```python\n", "```python browser\n"
 TOLD = {"as_user", "expire_access_token", "revoke_elsewhere", "lose_reply", "two_tabs", "skew", "second_node"}

@@ -20,7 +20,7 @@ from playwright.sync_api import Page, Request
 from tests.parts import require_npm_package
 from tests.serving import ServerProcess, free_port
 
-pytestmark = pytest.mark.npm
+pytestmark = [pytest.mark.npm, pytest.mark.kit]
 
 EMAIL, PASSWORD = "ann@example.com", "tall ships sail 27 seas"
 NEW_PASSWORD = "short ships sail 3 lakes"

@@ -12,8 +12,8 @@ import pytest
 from commands.cli import main
 from commands.new_page import LONGEST_NAME, PLACE, name_page, with_route, write
 from commands.output import CommandError
+from tests.copies import clone as clone  # a fixture
 from tests.serving import ROOT, process_env
-from tests.test_readme import clone as clone  # a fixture
 
 TABLE = "from handlers.b import B\nfrom handlers.d import D\n\n" + PLACE
 LONGEST = "a23456789x123456789x123"

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from commands.cli import all_commands, first_sentence
 from commands.reference import markdown
 from tests.serving import ROOT
+
+pytestmark = pytest.mark.kit
 
 
 def test_the_page_is_current() -> None:

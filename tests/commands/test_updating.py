@@ -7,8 +7,12 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from commands.changelog import entries_for_clones
 from tests.serving import ROOT, process_env
+
+pytestmark = pytest.mark.kit
 
 PAGE = (ROOT / "docs/updating.md").read_text(encoding="utf-8")
 GIT = (

@@ -35,6 +35,8 @@ from tests.parts import require
 from tests.serving import ROOT
 from tests.support import FakeClock
 
+pytestmark = pytest.mark.kit
+
 DOCS = ROOT / "docs"
 ELSEWHERE = {
     "coming-from-supertokens.md": "tests/test_docs.py",  # it runs as another backend
