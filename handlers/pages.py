@@ -10,6 +10,7 @@ from tornado.web import HTTPError, StaticFileHandler
 
 from handlers.access_log import log_failure
 from handlers.base import BaseHandler, ProtectedHandler
+from handlers.file_versions import FileVersions, is_same_version
 
 
 class HomeHandler(BaseHandler):
@@ -79,6 +80,7 @@ class StaticHandler(StaticFileHandler):
     """GET /static/...: style and scripts. Addresses with a version never change."""
 
     public = "style and scripts are the same for everybody"
+    versions = FileVersions(StaticFileHandler.get_content_version)
 
     def set_default_headers(self) -> None:
         self._headers = self.application.standing_headers.fresh()  # type: ignore[attr-defined]
@@ -87,6 +89,21 @@ class StaticHandler(StaticFileHandler):
         if "\0" in url_path:
             raise HTTPError(404)  # the operating system would refuse it as an error of ours
         return super().parse_url_path(url_path)
+
+    def set_headers(self) -> None:
+        """As Tornado's; the whole file is sent if it is not the version that a part is asked of."""
+        super().set_headers()
+        sent, own = self.request.headers, self._headers
+        if_range = sent.get("If-Range")
+        if if_range is None or "Range" not in sent:
+            return
+        if not is_same_version(if_range, own.get("Etag"), own.get("Last-Modified")):
+            del sent["Range"]
+
+    def compute_etag(self) -> str | None:
+        """The tag of the content as it is now; Tornado keeps that of the first request."""
+        assert self.absolute_path is not None  # noqa: S101 - set before headers are
+        return self.versions.etag(self.absolute_path)
 
     def get_content_type(self) -> str:
         kind = super().get_content_type()
