@@ -6,6 +6,7 @@ from __future__ import annotations
 from accounts import FieldErrors, ThrottledError, User, WrongCredentialsError
 from handlers import limits
 from handlers.base import BaseHandler
+from sessions.feed import SIGNED_OUT
 
 CHECK_COOKIES = "checkCookies"
 MOST_REFRESH_TOKENS = 4  # cookies of older domains and paths may come too
@@ -109,16 +110,19 @@ class SignOutHandler(BaseHandler):
         if handle is None and self.transfer.may_refresh():
             self.redirect(self.with_return(self.app.addresses.end, self.redirect_back("/")), status=307)
         else:
-            await self.end(handle)
-            self.leave()
+            self.leave(clears=await self.end({handle} if handle else set()))
 
-    async def end(self, handle: str | None) -> None:
-        if handle is not None:
-            await self.app.sessions.revoke_session(handle, owner=None, reason="signed out")
+    async def end(self, handles: set[str]) -> bool:
+        """End these sessions of this browser. Returns whether the answer must clear the browser's cookies."""
+        sessions = self.app.sessions
+        if not handles:
+            return not self.transfer.holds_only_foreign(sessions.recognises)
+        return any([await sessions.end_in_browser(handle, reason=SIGNED_OUT) for handle in handles])
 
-    def leave(self) -> None:
+    def leave(self, *, clears: bool) -> None:
         self.session = None
-        self.transfer.clear()
+        if clears:
+            self.transfer.clear()
         self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
         self.see_other(self.redirect_back("/"))
 
@@ -129,6 +133,13 @@ class SignOutByRefreshTokenHandler(SignOutHandler):
     public = "takes a refresh token instead of a session"
 
     async def post(self) -> None:
-        for token in self.transfer.cookies(self.app.jar.refresh)[:MOST_REFRESH_TOKENS]:
-            await self.end(await self.app.sessions.handle_of_refresh_token(token))
-        self.leave()
+        tokens = self.transfer.cookies(self.app.jar.refresh)[:MOST_REFRESH_TOKENS]
+        sessions = self.app.sessions
+        found = [await sessions.handle_of_refresh_token(token) for token in tokens]
+        living = {handle for handle in found if handle}
+        over = sessions.sessions_of(tokens) - living
+        if over:
+            await sessions.feed.hear_news()
+        told = [sessions.settle(handle) for handle in over]
+        clears = await self.end(living) if living or not over else False
+        self.leave(clears=clears or any(told))

@@ -15,13 +15,15 @@ from urllib.parse import urlencode
 from tornado.web import HTTPError
 
 from accounts import FIELD_MISSING, FieldErrors, ThrottledError, User, WrongCredentialsError
-from handlers import limits, renewal
+from handlers import ended, limits, renewal
 from handlers.account import CHECK_COOKIES, CLEAR_SPECULATION
 from handlers.base import BaseHandler, ProtectedAPIHandler
+from handlers.caller import is_digits
 from handlers.renewal_table import caller_of, is_speculative
 from handlers.return_address import return_address
 from handlers.seen_from import SeenFrom
 from sessions import Session, SessionError, StoreUnavailableError, UnauthorisedError
+from sessions.feed import SIGNED_OUT
 
 ROUNDS_COOKIE = "sRefreshRounds"
 ROUNDS_WINDOW_S = 20
@@ -129,7 +131,7 @@ class SignOutAPIHandler(ProtectedAPIHandler):
         return []  # whoever may not use the site may still leave it
 
     async def post(self) -> None:
-        await self.session.revoke(reason="signed out")
+        await self.session.revoke(reason=SIGNED_OUT)
         self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
         self.finish({"status": "OK"})
 
@@ -140,13 +142,22 @@ class RefreshHandler(APIHandler):
     public = "takes a refresh token instead of a session"
 
     async def post(self) -> None:
-        if self.transfer.clear_duplicates(page=self.is_for_page):
-            # Not 200: without new tokens clients take that for a broken proxy, and 202 for "try again".
-            self.set_status(202)
-            self.finish({"message": "Cookies that came twice were cleared; please ask again"})
+        if self.transfer.clear_duplicates(self.app.sessions, page=self.is_for_page):
+            self.finish_again("Cookies that came twice were cleared; please ask again")
             return
-        await self.refresh()
-        self.finish({})
+        try:
+            await self.refresh()
+        except UnauthorisedError as error:
+            if not ended.asks_again(self, error):
+                raise
+            self.finish_again("That session has ended in this browser; please ask again")
+        else:
+            self.finish({})
+
+    def finish_again(self, message: str) -> None:
+        """202: without new tokens clients take a 200 for a broken proxy, and this for "ask again"."""
+        self.set_status(202)
+        self.finish({"message": message})
 
     @property
     def is_for_page(self) -> bool:
@@ -159,12 +170,10 @@ class RefreshHandler(APIHandler):
         Raises:
             UnauthorisedError: there is none, or its session is over; the client's tokens are cleared.
         """
-        token, method = self.transfer.refresh_token(
-            self.app.sessions.choose_refresh_token, page=self.is_for_page
-        )
+        token, method = await self.transfer.refresh_token(self.app.sessions, page=self.is_for_page)
         try:
             if token is None:
-                raise UnauthorisedError("no refresh token")
+                raise UnauthorisedError("no refresh token of ours")
             session = await self.app.sessions.refresh_session(
                 token,
                 anti_csrf_token=self.request.headers.get("anti-csrf"),
@@ -172,8 +181,7 @@ class RefreshHandler(APIHandler):
                 refreshed_from=SeenFrom.of(self.request).to_text(),
             )
         except UnauthorisedError as error:
-            if error.clear_tokens:
-                self.transfer.clear()
+            await ended.refuse_refresh(self, error)
             raise
         self.session, self.arrived_by = session, method
         if self.app.developer is not None:
@@ -233,7 +241,7 @@ class RefreshReturnHandler(RefreshHandler):
             self._stop("loop", back)
             return
         elif not has_session:
-            if self.transfer.clear_duplicates(page=self.is_for_page):
+            if self.transfer.clear_duplicates(self.app.sessions, page=self.is_for_page):
                 back = self.request.uri or back  # once more, with what is left
             elif (await self.refresh()).repeated:
                 query = urlencode({"redirectBack": back, CHECK_COOKIES: 1}, safe="/")
@@ -273,7 +281,7 @@ class RefreshReturnHandler(RefreshHandler):
         name = hashlib.sha256(back.encode()).hexdigest()[:8]
         rounds = dict(part.split(":") for part in self._rounds() if part.count(":") == 1)
         known = rounds.get(name, "0")
-        count = (int(known) if known.isdecimal() and len(known) < 4 else 0) + weight
+        count = (int(known) if is_digits(known) and len(known) < 4 else 0) + weight
         rounds = {**dict(list(rounds.items())[-7:]), name: str(count)}
         value = ".".join(f"{key}:{number}" for key, number in rounds.items())
         path = f"{self.app.options.api_base_path}/session/refresh"
@@ -285,7 +293,7 @@ class RefreshReturnHandler(RefreshHandler):
             path=path,
             expires=self.app.sessions.clock.now() + window_s,
             httponly=True,
-            samesite="Lax",
+            samesite=self.app.options.cookie_same_site.capitalize(),
             secure=self.app.options.cookie_secure,
         )
         return count

@@ -29,7 +29,7 @@ from tornado.locale import Locale, get_supported_locales
 from tornado.web import HTTPError, RequestHandler
 
 from accounts import ThrottledError, TooBusyError, WrongCredentialsError
-from handlers import renewal
+from handlers import ended, renewal
 from handlers.access_log import log_failure, printable
 from handlers.addresses import with_return
 from handlers.caller import SAFE_METHODS, cors_headers, hostname, is_same_site
@@ -153,11 +153,11 @@ class BaseHandler(RequestHandler):
     async def get_session(self) -> Session | None:
         """This request's session. Raises the engine's errors; `write_error` answers them."""
         try:
-            if self.transfer.is_legacy():
-                raise TryRefreshTokenError("the session comes from an old backend")
             token, self.arrived_by = self.transfer.access_token(
                 self.app.sessions.recognises, page=not self.speaks_json
             )
+            if self.transfer.is_legacy() and not (token and self.app.sessions.recognises(token)):
+                raise TryRefreshTokenError("the session comes from an old backend")
             check = token is not None and self._check_anti_csrf(token)
             return await self.app.sessions.get_session(
                 token,
@@ -167,14 +167,16 @@ class BaseHandler(RequestHandler):
                 check_database=self.check_database,
                 override_global_claim_validators=self._claims_override,
             )
-        except (TryRefreshTokenError, UnauthorisedError):
+        except (TryRefreshTokenError, UnauthorisedError) as error:
             if self.session_required or self.may_renew():
+                if self.speaks_json and isinstance(error, UnauthorisedError):
+                    await ended.hear_news(self, error)
                 raise
             return None
 
     def may_renew(self) -> bool:
         """Tell whether a public handler has an expired token renewed first, or serves a guest."""
-        return self.speaks_json or renewal.may_renew(self)
+        return (self.speaks_json and not self.transfer.was_refused()) or renewal.may_renew(self)
 
     def wants_page(self) -> bool:
         return not self.speaks_json and caller_of(self.request).reads_pages
@@ -255,10 +257,10 @@ class BaseHandler(RequestHandler):
         if user is None or user.locked or password_version not in (None, user.password_version):
             await sessions.revoke_session(session.handle, owner=user_id, reason="locked or new password")
             raise WrongCredentialsError(user_id)
-        for token in (self.transfer.cookie(self.app.jar.access), self.transfer.bearer_token()):
+        for token in (*self.transfer.cookies(self.app.jar.access), self.transfer.bearer_token()):
             handle = await sessions.handle_of(token) if token else None
             if handle is not None:
-                await sessions.revoke_session(handle, owner=None, reason=REPLACED)
+                await sessions.end_in_browser(handle, reason=REPLACED)
         await self.app.account_claims.catch_up(session)
         for extra in self.app.extras:
             await extra.catch_up(session)
@@ -383,12 +385,17 @@ class BaseHandler(RequestHandler):
     def _write_token_changes(self) -> None:
         if self.session is not None:
             if self.session.revoked:
-                self.transfer.clear(self.arrived_by)
-            elif self.session.new_tokens is not None:
+                if self.session.clears_tokens:
+                    self.transfer.clear(self.arrived_by)
+            elif self.session.new_tokens is not None and not self._has_ended_meanwhile():
                 self.transfer.attach(self.session.new_tokens, self.arrived_by)
         if self.transfer.attached is not None:
             shorten_head(self._headers, self._status_code)
         self.transfer.write(self._headers, redirects=is_redirect(self._status_code))
+
+    def _has_ended_meanwhile(self) -> bool:
+        """Whether the session ended during this request. The browser may hold another session's tokens."""
+        return self.session is not None and self.session.handle in self.app.sessions.feed.revoked
 
     # -- errors -------------------------------------------------------------------------------------
 
@@ -433,8 +440,8 @@ class BaseHandler(RequestHandler):
 
     def answer_json(self, error: SessionError) -> None:
         """401 as SuperTokens' clients expect it: they refresh, then repeat the request."""
-        if self.speaks_json and isinstance(error, UnauthorisedError) and error.clear_tokens:
-            self.transfer.clear()
+        if self.speaks_json and isinstance(error, UnauthorisedError):
+            ended.clear_tokens(self, error)
         self.finish({"message": error.message})
 
     def answer_speculation(self) -> None:

@@ -45,12 +45,12 @@ def is_same_site(request: HTTPServerRequest, own_origin: str, trusted_origins: C
 
 
 def _content_type(request: HTTPServerRequest) -> str:
-    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return request.headers.get("Content-Type", "").partition(";")[0].strip(" \t").lower()
 
 
 def cors_headers(asked: str) -> list[str]:
     """Which headers trusted sites' scripts may send: the SDKs' own, and whatever else they ask for."""
-    names = [name.strip().lower() for name in asked.split(",")]
+    names = [name.strip(" \t").lower() for name in asked.split(",")]
     wanted = [name for name in names if name and name.replace("-", "").isalnum() and name.isascii()]
     return list(dict.fromkeys([*CORS_HEADERS, *wanted]))
 
@@ -58,4 +58,9 @@ def cors_headers(asked: str) -> list[str]:
 def hostname(host: str) -> str:
     """The name in a Host header, lower-case, without its port; IPv6 in its brackets."""
     name, colon, port = host.lower().rpartition(":")
-    return name if colon and port.isdigit() else host.lower()
+    return name if colon and is_digits(port) else host.lower()
+
+
+def is_digits(text: str) -> bool:
+    """Whether the text is one or more of the digits 0 to 9; str.isdigit accepts further characters."""
+    return text.isascii() and text.isdigit()

@@ -101,6 +101,8 @@ def is_worth_a_refresh(handler: BaseHandler, error: SessionError) -> bool:
     Other servers set no marker cookie. So if another server has the API, each browser is sent to the refresh
     page, unless its cookies say that there is no session.
     """
+    if handler.transfer.was_refused():
+        return False
     if isinstance(error, TryRefreshTokenError) or handler.transfer.may_refresh():
         return True
     return handler.app.options.verify_only and not handler.transfer.knows_no_session()

@@ -8,6 +8,8 @@
     sFrontToken                   scripts   /                      user id, expiry and claims
     st-last-access-token-update   scripts   /                      changes whenever another one does
     sAntiCsrf                     scripts   /                      under anti_csrf=VIA_TOKEN only
+    sRefreshRefused               server    /                      a digest of cookies that no refresh accepts
+    sRefreshTidied                server    {base}/session/refresh a digest of cookies that stayed
 
 SuperTokens' web clients write what scripts read themselves, from response headers, and tell events from
 the change; so in answers to them (they send `st-auth-mode`) that is left to them. In all other answers the
@@ -18,6 +20,7 @@ Source: SuperTokens' frontend driver interface; RFC 6265bis.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -26,14 +29,15 @@ from urllib.parse import quote, unquote
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
-from handlers.caller import hostname
-from sessions import Clock, Tokens, TryRefreshTokenError
+from handlers.caller import hostname, is_digits
+from sessions import Clock, Sessions, Tokens, TryRefreshTokenError
 from settings import Settings
 
 Method = Literal["cookie", "header"]
 LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
 CHANGED_TOKENS_CACHE = "private, no-store"
 REMEMBER_SIGN_OUT_S = 30 * 24 * 60 * 60
+REMEMBER_REFUSAL_S = 24 * 60 * 60
 
 
 class CookieJar:
@@ -49,6 +53,8 @@ class CookieJar:
         self.updated = "st-last-access-token-update"
         self.anti_csrf = "sAntiCsrf"
         self.legacy = "sIdRefreshToken"
+        self.refused = "__Host-sRefreshRefused" if prefix else "sRefreshRefused"
+        self.tidied = "__Secure-sRefreshTidied" if prefix else "sRefreshTidied"
         refresh_path = f"{settings.api_base_path}/session/refresh"
         flags = f"; SameSite={settings.cookie_same_site.capitalize()}"
         flags += "; Secure" if settings.cookie_secure else ""
@@ -59,6 +65,8 @@ class CookieJar:
             self.refresh: f"; Path={refresh_path}; HttpOnly{flags}",
             self.marker: f"; Path=/; HttpOnly{flags}",
             self.legacy: f"; Path=/; HttpOnly{flags}",
+            self.refused: f"; Path=/; HttpOnly{flags}",
+            self.tidied: f"; Path={refresh_path}; HttpOnly{flags}",
             self.front: f"; Path=/{flags}",
             self.updated: f"; Path=/{flags}",
             self.anti_csrf: f"; Path=/{flags}",
@@ -88,7 +96,7 @@ class CookieJar:
         name = hostname(host)
         labels = name.split(".")
         parents = [".".join(labels[start:]) for start in range(len(labels) - 1)]
-        if labels[-1].isdigit() or name.startswith("["):
+        if is_digits(labels[-1]) or name.startswith("["):
             parents = []
         return [domain for domain in ("", *parents) if domain != self._domain]
 
@@ -113,15 +121,19 @@ class Transfer:
     # -- what came ----------------------------------------------------------------------------------
 
     def cookies(self, name: str) -> list[str]:
-        """The values of every cookie of this name; more than one if two domains or paths set it."""
+        """The values of every cookie of this name; more than one if two domains or paths set it.
+
+        Only spaces and tabs are stripped (RFC 9110, section 5.6.3): another host can set a cookie whose name
+        is ours after a character that Unicode counts as a space.
+        """
         found = []
         for header in self.request.headers.get_list("Cookie"):
             if name not in header:
                 continue
             for pair in header.split(";"):
                 key, equals, value = pair.partition("=")
-                if equals and key.strip() == name:
-                    value = value.strip()
+                if equals and key.strip(" \t") == name:
+                    value = value.strip(" \t")
                     found.append(unquote(value) if "%" in value else value)
         return found
 
@@ -134,11 +146,49 @@ class Transfer:
         if "Authorization" not in self.request.headers:
             return None
         header = self.request.headers["Authorization"]
-        return header[7:].strip() or None if header.startswith("Bearer ") else None
+        return header[7:].strip(" \t") or None if header.startswith("Bearer ") else None
 
     def may_refresh(self) -> bool:
         """Whether the browser may hold a refresh token; pages never see the token itself."""
-        return self.cookie(self.jar.marker) is not None
+        return self.cookie(self.jar.marker) is not None and not self.was_refused()
+
+    def was_refused(self) -> bool:
+        """Whether a refresh with exactly these cookies was refused; see handlers/ended.py."""
+        remembered = self.cookie(self.jar.refused)
+        return remembered is not None and remembered == self._digest(self.jar.access, self.jar.marker)
+
+    def remember_refusal(self) -> None:
+        """Have the browser remember that a refresh with its present cookies was refused."""
+        if self.cookies(self.jar.access) or self.cookies(self.jar.marker):
+            digest = self._digest(self.jar.access, self.jar.marker)
+            self._remember(self.jar.refused, digest)
+
+    def holds_only_foreign(self, recognises: Callable[[str], bool]) -> bool:
+        """Whether session cookies came, and none of the access tokens has our issuer.
+
+        Another site on this host or a parent domain has set them.
+        """
+        access_tokens = self.cookies(self.jar.access)
+        came = any(access_tokens) or any(self.cookies(self.jar.refresh))
+        return came and not any(map(recognises, access_tokens))
+
+    def ask_again(self) -> bool:
+        """Have one of SuperTokens' clients repeat its refresh with the cookies that the browser has by now.
+
+        False if it did so and the same cookies came again.
+        """
+        digest = self._digest(self.jar.access, self.jar.refresh)
+        if not self.client_writes_cookies() or self.cookie(self.jar.tidied) == digest:
+            return False
+        self._remember(self.jar.tidied, digest)
+        return True
+
+    def _remember(self, name: str, digest: str) -> None:
+        self.other_lines.append(self.jar.line(name, digest, self.jar.clock.now() + REMEMBER_REFUSAL_S))
+
+    def _digest(self, *names: str) -> str:
+        held = "\n".join(f"{name}={value}" for name in names for value in self.cookies(name))
+        return hashlib.sha256(held.encode(errors="replace")).hexdigest()[:24]
 
     def knows_no_session(self) -> bool:
         """Whether the cookies that scripts read say that nobody is signed in, as they do after a sign-out."""
@@ -158,7 +208,7 @@ class Transfer:
         """The access token to verify, and how it came; pages take it from cookies in any case.
 
         Raises:
-            TryRefreshTokenError: two came in cookies; one of them belongs to another domain or path.
+            TryRefreshTokenError: two of ours came in cookies; one of them belongs to another domain or path.
         """
         bearer = self.bearer_token() if self.allowed != "cookie" else None
         if bearer is not None and recognises(bearer):
@@ -167,19 +217,24 @@ class Transfer:
             return None, "header"
         found = self.cookies(self.jar.access)
         if len(found) > 1:
+            found = self._access_tokens(recognises)
+        if len(found) > 1:
             raise TryRefreshTokenError("two access tokens came, from cookies of two domains or paths")
         return (found[0] if found else None), "cookie"
 
-    def refresh_token(
-        self, choose: Callable[[list[str]], str | None], *, page: bool
-    ) -> tuple[str | None, Method]:
-        """The refresh token to exchange, and how it came; `choose` picks one of several cookies."""
-        bearer = self.bearer_token()
-        if bearer is not None and self.allowed != "cookie":
+    def _access_tokens(self, recognises: Callable[[str], bool]) -> list[str]:
+        """The different access tokens in cookies that have our issuer."""
+        return [text for text in dict.fromkeys(self.cookies(self.jar.access)) if recognises(text)]
+
+    async def refresh_token(self, sessions: Sessions, *, page: bool) -> tuple[str | None, Method]:
+        """The refresh token to exchange, and how it came. Tokens of other services are as if absent."""
+        bearer = self.bearer_token() if self.allowed != "cookie" else None
+        if bearer is not None and sessions.is_refresh_token(bearer):
             return bearer, "header"
         if self.allowed == "header" and not page:
             return None, "header"
-        return choose(self.cookies(self.jar.refresh)), "cookie"
+        held = self._access_tokens(sessions.recognises)
+        return await sessions.choose_refresh_token(self.cookies(self.jar.refresh), held), "cookie"
 
     def method_for_new_session(self) -> Method:
         """How a client of the JSON endpoints gets its tokens: as it asks, if the setting leaves it open.
@@ -190,19 +245,29 @@ class Transfer:
             return self.allowed
         return "cookie" if self.request.headers.get("st-auth-mode", "").lower() == "cookie" else "header"
 
-    def clear_duplicates(self, *, page: bool) -> bool:
-        """Take back what an older cookie domain left behind; False if there is no such thing."""
-        twice = (
-            [name for name in (self.jar.access, self.jar.refresh) if len(self.cookies(name)) > 1]
-            if page or self.allowed != "header"
-            else []
-        )
+    def clear_duplicates(self, sessions: Sessions, *, page: bool) -> bool:
+        """Clear what an older cookie domain left behind; False if nothing is left that can be cleared.
+
+        Only cookies of ours count: others belong to another site. If the same cookies come again, they have a
+        domain or a path that is not known here, and the request goes on with them.
+        """
+        if self.allowed == "header" and not page:
+            return False
+        twice = []
+        if len(self._access_tokens(sessions.recognises)) > 1:
+            twice.append(self.jar.access)
+        if len(sessions.sessions_of(self.cookies(self.jar.refresh))) > 1:
+            twice.append(self.jar.refresh)
+        digest = self._digest(self.jar.access, self.jar.refresh)
+        if not twice or self.cookie(self.jar.tidied) == digest:
+            return False
         self.other_lines += [
             self.jar.clearing_line(name, domain)
             for name in twice
             for domain in self.jar.other_domains(self.request.host)
         ]
-        return bool(self.other_lines)
+        self._remember(self.jar.tidied, digest)
+        return True
 
     # -- what goes back -----------------------------------------------------------------------------
 
@@ -252,7 +317,7 @@ class Transfer:
         jar = self.jar
         for name in (jar.access, jar.refresh, jar.marker):
             headers.add("Set-Cookie", jar.clearing_line(name))
-        if self.attached is None:  # what scripts read belongs to either method
+        if self.attached is None and not self.client_writes_cookies():  # either method has what scripts read
             headers.add("Set-Cookie", jar.clearing_line(jar.front))
             if self.cookie(jar.anti_csrf) is not None:
                 headers.add("Set-Cookie", jar.clearing_line(jar.anti_csrf))

@@ -65,7 +65,7 @@ from sessions.errors import (
     UnauthorisedError,
 )
 from sessions.events import SessionEvent, SessionEventName, log_event, session_hash
-from sessions.feed import Feed
+from sessions.feed import REPLACED, SIGNED_OUT, Feed
 from sessions.keys import CLOCK_MARGIN_S, KeyRing, generate_private_key
 from sessions.refresh_token import PresentedToken, RefreshTokens, new_session_secret, token_hash
 from sessions.session import Session, SessionInformation, Tokens, front_token
@@ -364,7 +364,7 @@ class Sessions:
                 raise
             return
         if row is None or not self._is_alive(row):
-            raise UnauthorisedError(f"session {session_hash(token.handle)} is not in the store")
+            raise self.session_is_gone(token.handle, "is not in the store")
         if (row.user_id, row.tenant_id) != (token.user_id, token.tenant_id):
             raise UnauthorisedError(f"session {session_hash(token.handle)} is somebody else's in the store")
         if token.payload_version < row.payload_version or token.generation < row.generation - 1:
@@ -409,19 +409,42 @@ class Sessions:
 
     # -- refresh ------------------------------------------------------------------------------------
 
-    def choose_refresh_token(self, candidates: Sequence[str]) -> str | None:
-        """Of several refresh tokens that a client sent at once, the newest genuine one.
+    def is_refresh_token(self, text: str) -> bool:
+        """Whether this server made the text as a refresh token. Its session may be over."""
+        return self._refresh_tokens.read(text) is not None
 
-        Somebody may have planted a second one. Two genuine ones of different sessions count as none.
+    def sessions_of(self, refresh_tokens: Iterable[str]) -> set[str]:
+        """The handles of the sessions that the genuine ones of these refresh tokens belong to."""
+        found = (self._refresh_tokens.read(text) for text in refresh_tokens)
+        return {presented.handle for presented in found if presented}
+
+    async def choose_refresh_token(
+        self, candidates: Sequence[str], access_tokens: Sequence[str] = ()
+    ) -> str | None:
+        """Choose the refresh token that counts, of those that a client sent at once.
+
+        An attacker may have planted a second one. So it must belong to the session of the access token that
+        came with it, unless that session is over. Without an access token, genuine refresh tokens of two
+        sessions count as none.
+
+        Args:
+            candidates: what the client sent; anything at all may be in it.
+            access_tokens: those that came in the same request.
         """
-        if len(candidates) < 2:
-            return candidates[0] or None if candidates else None
-        genuine = [
-            (found.handle, found.generation, found.branch, text)
-            for text in candidates
-            if (found := self._refresh_tokens.read(text))
-        ]
-        return max(genuine)[-1] if len({handle for handle, *_ in genuine}) == 1 else None
+        newest: dict[str, tuple[int, int, str]] = {}
+        for text in candidates:
+            if found := self._refresh_tokens.read(text):
+                this = (found.generation, found.branch, text)
+                newest[found.handle] = max(newest.get(found.handle, this), this)
+        if not newest:
+            return None
+        held = {handle for token in access_tokens if (handle := await self.handle_of(token))}
+        both = held & newest.keys()
+        if len(both) == 1:
+            return newest[both.pop()][-1]
+        if len(newest) > 1 or any([await self._living_row(handle) for handle in held]):
+            return None
+        return next(iter(newest.values()))[-1]
 
     async def refresh_session(
         self,
@@ -650,6 +673,37 @@ class Sessions:
             self._tell("revoked", handle, user_id, reason)
         return [handle for handle, _ in revoked]
 
+    async def end_in_browser(self, session_handle: str, *, reason: str) -> bool:
+        """End a session at the request of the browser that holds it: it signs out, or signs in again.
+
+        Returns:
+            Whether the answer may clear the browser's tokens; see `settle`.
+        """
+        if session_handle in self.feed.settled:
+            return False
+        if await self._revoke([session_handle], owner=None, reason=reason):
+            return self.settle(session_handle) or reason in (REPLACED, SIGNED_OUT)
+        await self.feed.hear_news()
+        return self.settle(session_handle)
+
+    def settle(self, session_handle: str) -> bool:
+        """Whether an answer about this session, which is over, must have its browser clear the tokens.
+
+        True once: from then on the browser may have signed in again, and its cookies belong to that session.
+        `feed.hear_news` beforehand brings what other processes have answered.
+        """
+        if session_handle in self.feed.settled:
+            return False
+        self.feed.settled[session_handle] = until = self._tokens_end()
+        self._spawn(self._write_settled(session_handle, until))
+        return True
+
+    async def _write_settled(self, session_handle: str, until: float) -> None:
+        try:
+            await self._store.settle(session_handle, keep_until=until)
+        except StoreUnavailableError as error:
+            log.warning("other processes are not told that a browser was cleared: %s", error)
+
     def _tell(self, name: SessionEventName, handle: str, user_id: str, reason: str = "") -> None:
         self.on_event(SessionEvent(name, self.clock.now(), handle, user_id, reason))
 
@@ -662,13 +716,16 @@ class Sessions:
         return self._tokens_end() - entry.keep_until
 
     def session_is_gone(self, session_handle: str, what: str = "is over") -> UnauthorisedError:
-        """What its tokens are answered with.
+        """The error that answers its tokens.
 
-        A request of a session that was replaced by another sign-in may be answered after that one; then
-        the browser holds the new session's tokens already, and must keep them.
+        If the browser signed in again, a late request of the ended session may be answered afterwards. The
+        browser must keep the tokens of the new session.
         """
-        clear_tokens = session_handle not in self.feed.replaced
-        return UnauthorisedError(f"session {session_hash(session_handle)} {what}", clear_tokens=clear_tokens)
+        return UnauthorisedError(
+            f"session {session_hash(session_handle)} {what}",
+            clear_tokens=session_handle not in self.feed.settled,
+            session_handle=session_handle,
+        )
 
     # -- connections that stay open ---------------------------------------------------------------
 

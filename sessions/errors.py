@@ -39,14 +39,19 @@ class UnauthorisedError(SessionError):
     """No token, not a token, or a session that ended.
 
     `clear_tokens` tells whether the client should drop what it holds. It is false where a request
-    merely came without a token: it may have started before, and arrive after, a renewal.
+    merely came without a token: it may have started before, and arrive after, a renewal. `session_handle`
+    names the session that ended, if the token is genuine; before an answer clears tokens because of it,
+    `Sessions.settle` says whether the browser has been told already.
     """
 
     message = "unauthorised"
 
-    def __init__(self, reason: str = "", *, clear_tokens: bool = True) -> None:
+    def __init__(
+        self, reason: str = "", *, clear_tokens: bool = True, session_handle: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.clear_tokens = clear_tokens
+        self.session_handle = session_handle
 
 
 class TokenTheftError(UnauthorisedError):
@@ -58,8 +63,8 @@ class TokenTheftError(UnauthorisedError):
     message = "token theft detected"
 
     def __init__(self, session_handle: str, user_id: str) -> None:
-        super().__init__(f"an old refresh token of session {session_hash(session_handle)} came back")
-        self.session_handle = session_handle
+        reason = f"an old refresh token of session {session_hash(session_handle)} came back"
+        super().__init__(reason, session_handle=session_handle)
         self.user_id = user_id
 
 

@@ -26,13 +26,16 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from sessions.clock import Clock
+from sessions.errors import StoreUnavailableError
 from sessions.store.session_store import FeedEntry, SessionStore
 
 log = logging.getLogger("stormcellar.sessions")
 
 PAGE = 10_000
 REPLACED = "signed in again"
-"""The reason of a revocation because somebody signed in over the session, in the same browser."""
+"""The reason of a revocation because the same browser signed in again."""
+SIGNED_OUT = "signed out"
+"""The reason of a revocation because the browser that held the session signed out."""
 RETRY_S = 0.5
 
 State = Literal["never", "live", "lost"]
@@ -50,8 +53,14 @@ class Feed:
         self.state: State = "never"
         self.revoked: dict[str, float] = {}
         """Handles of revoked sessions, each with the time until which that matters."""
-        self.replaced: set[str] = set()
-        """Those of them that another sign-in in the same browser has put an end to."""
+        self.reasons: dict[str, str] = {}
+        """Why each of them was revoked."""
+        self.settled: dict[str, float] = {}
+        """Handles of sessions whose browser knows that they ended, each with the time until which it counts.
+
+        It was told to clear its cookies, or it has signed in again. Its cookies may belong to another session
+        by now, so no further answer about this session clears them.
+        """
         self.payload_versions: dict[str, tuple[int, float]] = {}
         """Handles of sessions whose claims changed: the version that tokens must have, and until when."""
         self._store = store
@@ -89,7 +98,8 @@ class Feed:
         """Drop the entries that no living token is concerned by."""
         now = self._clock.now()
         self.revoked = {handle: until for handle, until in self.revoked.items() if until > now}
-        self.replaced &= self.revoked.keys()
+        self.reasons = {handle: why for handle, why in self.reasons.items() if handle in self.revoked}
+        self.settled = {handle: until for handle, until in self.settled.items() if until > now}
         self.payload_versions = {
             handle: entry for handle, entry in self.payload_versions.items() if entry[1] > now
         }
@@ -98,8 +108,14 @@ class Feed:
     def note_revoked(self, handle: str, until: float, reason: str) -> None:
         """Know of this process' own revocation before it is acknowledged, not a moment later."""
         self.revoked[handle] = until
-        if reason == REPLACED:
-            self.replaced.add(handle)
+        self.reasons[handle] = reason
+        if reason in (REPLACED, SIGNED_OUT):
+            self.settled[handle] = until
+
+    async def hear_news(self) -> None:
+        """Read the newest entries at once, if the store answers."""
+        with contextlib.suppress(StoreUnavailableError):
+            await self._catch_up()
 
     def note_payload(self, handle: str, version: int, until: float) -> None:
         known = self.payload_versions.get(handle, (0, 0.0))
@@ -150,6 +166,9 @@ class Feed:
             self.note_revoked(entry.handle, entry.keep_until, entry.reason)
         elif entry.kind == "payload":
             self.note_payload(entry.handle, entry.payload_version, entry.keep_until)
+        elif entry.kind == "settled":
+            self.settled[entry.handle] = entry.keep_until
+            return
         elif entry.kind != "message":
             return
         for listener in self._listeners:

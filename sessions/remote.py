@@ -58,6 +58,8 @@ class SilentFeed:
     def __init__(self) -> None:
         self.state: State = "never"
         self.revoked: dict[str, float] = {}
+        self.reasons: dict[str, str] = {}
+        self.settled: dict[str, float] = {}
         self.payload_versions: dict[str, tuple[int, float]] = {}
 
     def listen(self, listener: Listener) -> None:

@@ -86,10 +86,11 @@ class Session:
         repeated: whether a refresh gave the same tokens before: to another tab, in an answer that was lost,
             or to a browser that did not keep them.
         revoked: whether it was revoked through this object.
+        clears_tokens: whether the answer must clear the client's tokens, because it was revoked here.
         token: the verified token behind this object, for the engine.
     """
 
-    __slots__ = ("_engine", "_payload", "new_tokens", "repeated", "revoked", "token")
+    __slots__ = ("_engine", "_payload", "clears_tokens", "new_tokens", "repeated", "revoked", "token")
 
     def __init__(
         self, engine: Sessions | RemoteSessions, token: AccessToken, new_tokens: Tokens | None = None
@@ -100,6 +101,7 @@ class Session:
         self.new_tokens = new_tokens
         self.repeated = False
         self.revoked = False
+        self.clears_tokens = False
 
     @property
     def user_id(self) -> str:
@@ -133,7 +135,7 @@ class Session:
 
     async def revoke(self, *, reason: str = "revoked") -> None:
         """End this session, here and everywhere. Ending an ended one does no harm."""
-        await self._engine.revoke_session(self.handle, owner=self.user_id, reason=reason)
+        self.clears_tokens |= await self._engine.end_in_browser(self.handle, reason=reason)
         self.revoked = True
         self.new_tokens = None
 

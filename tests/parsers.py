@@ -9,7 +9,7 @@ that it does not declare. tests/test_parsers.py runs them on examples that hypot
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPServerRequest, RequestStartLine
@@ -20,7 +20,7 @@ from handlers.caller import cors_headers, hostname, is_same_site
 from handlers.renewal_table import TABLE, caller_of
 from handlers.return_address import LONGEST_ADDRESS, return_address
 from handlers.transfer import CookieJar, Transfer
-from sessions import SystemClock, TryRefreshTokenError
+from sessions import Sessions, SystemClock, TryRefreshTokenError
 from sessions.access_token import MAX_TOKEN_CHARACTERS, read
 from sessions.base64url import decode_base64url, encode_base64url
 from sessions.refresh_token import RefreshTokens
@@ -31,6 +31,19 @@ OURS = RefreshTokens(b"only for the tests: 0123456789abcdef")
 OPTIONS = Settings(public_url="https://www.example.com")
 JAR = CookieJar(OPTIONS, SystemClock())
 ENGINE_SECRET = b"s" * 32
+
+
+class EngineThatKnowsNone:
+    """What transfers ask of the engine, with no key and no session."""
+
+    def recognises(self, text: str) -> bool:
+        return False
+
+    def sessions_of(self, refresh_tokens: Iterable[str]) -> set[str]:
+        return {presented.handle for text in refresh_tokens if (presented := OURS.read(text))}
+
+
+SESSIONS = cast(Sessions, EngineThatKnowsNone())
 GOOD_REFRESH_TOKEN = OURS.make("11111111-2222-4333-8444-555555555555", 7, ENGINE_SECRET, False)
 
 
@@ -76,8 +89,10 @@ def cookies(data: bytes) -> None:
         transfer.access_token(lambda token: False, page=True)
     except TryRefreshTokenError:
         assert len(transfer.cookies(JAR.access)) > 1
-    transfer.refresh_token(lambda tokens: tokens[0] if tokens else None, page=True)
-    transfer.clear_duplicates(page=True)
+    transfer.clear_duplicates(SESSIONS, page=True)
+    transfer.holds_only_foreign(SESSIONS.recognises)
+    transfer.remember_refusal()
+    transfer.was_refused()
     transfer.clear()
     headers = HTTPHeaders()
     transfer.write(headers)

@@ -65,7 +65,7 @@ class PasskeyPart:
                 known,
                 path="/passkeys",
                 httponly=True,
-                samesite="Lax",
+                samesite=handler.app.options.cookie_same_site.capitalize(),
                 secure=handler.app.options.cookie_secure,
             )
         return known[:MOST_COOKIE_CHARACTERS]

@@ -151,7 +151,8 @@ class StoredSession(NamedTuple):
 @dataclass(frozen=True)
 class FeedEntry:
     """News: `kind` is "revoked", "payload" when a session's claims changed to `payload_version`, "keys" when
-    a signing key, named in `handle`, came or went, or "message": `handle` is its topic, `reason` its text.
+    a signing key, named in `handle`, came or went, "settled" when the browser of an ended session was told,
+    or "message": `handle` is its topic, `reason` its text.
     """
 
     id: int
@@ -427,6 +428,10 @@ class SessionStore:
             return replace(row, payload=payload, payload_version=version)
 
         return await self.database.write(work)
+
+    async def settle(self, handle: str, *, keep_until: float) -> None:
+        """Tell every process that the browser which held this session knows that it ended."""
+        await self.database.write(lambda connection: _tell(connection, "settled", handle, 0, "", keep_until))
 
     async def publish(self, topic: str, message: str, *, keep_until: float) -> None:
         """Leave a message in the feed."""

@@ -372,10 +372,10 @@ async def test_edge_22_a_payload_changed_by_handle_has_the_clients_token_renewed
 async def test_edge_23_a_session_revoked_by_handle_is_over_at_once(client: Client, app: Application) -> None:
     """Elsewhere its access token would open everything until it expires."""
     await client.sign_up()
-    cookies = dict(client.jar)
     assert await app.sessions.revoke_session(client.session_handle, owner=None)
     assert_all_cleared(await client.call("/sample/api", method="GET"))
-    client.jar = cookies
+    await client.sign_in()
+    assert await app.sessions.revoke_session(client.session_handle, owner=None)
     assert_all_cleared(await client.refresh())
 
 
@@ -646,20 +646,23 @@ async def test_edge_42_a_refresh_without_the_custom_header_ends_the_session_in_t
 @pytest.mark.parametrize("name", ["sAccessToken", "sRefreshToken"])
 @pytest.mark.gen_test
 async def test_edge_43_two_cookies_of_one_name_are_sorted_out_by_one_refresh_without_tokens(
-    client: Client, name: str
+    client: Client, app: Application, name: str
 ) -> None:
     """202: current clients then ask again at once; at a 200 without a front token they throw."""
     client.origin = PUBLIC_URL
     await client.sign_up()
     path = "/" if name == "sAccessToken" else REFRESH_PATH
-    client.jar[name, path, ""] = replace(client.jar[name, path, "example.com"], domain="")
+    earlier = await new_tokens(app, "ann")
+    left = earlier.access_token if name == "sAccessToken" else earlier.refresh_token
+    client.jar[name, path, ""] = replace(client.jar[name, path, "example.com"], domain="", value=left or "")
     if name == "sAccessToken":
         assert_401(await client.call("/sample/api", method="GET"), "try refresh token")
     response = await client.refresh()
     assert (response.code, json_of(response).keys()) == (202, {"message"})
     assert "front-token" not in response.headers
     lines = response.headers.get_list("Set-Cookie")
-    assert {line.partition("=")[0] for line in lines} == {name}
+    assert {line.partition("=")[0] for line in lines} == {name, "sRefreshTidied"}
+    lines = [line for line in lines if line.startswith(name)]
     assert not [line for line in lines if line.endswith("Domain=example.com")], "that one is in use"
     assert (await client.refresh()).code == 200
     assert (await client.call("/sample/api", method="GET")).code == 200
@@ -667,11 +670,11 @@ async def test_edge_43_two_cookies_of_one_name_are_sorted_out_by_one_refresh_wit
 
 @with_settings(public_url=PUBLIC_URL, cookie_domain="example.com", older_cookie_domain="")
 @pytest.mark.gen_test
-async def test_edge_44_an_empty_older_domain_means_the_host_alone(client: Client) -> None:
+async def test_edge_44_an_empty_older_domain_means_the_host_alone(client: Client, app: Application) -> None:
     client.origin = PUBLIC_URL
     await client.sign_up()
-    client.plant("sAccessToken", "left")
-    (line,) = (await client.refresh()).headers.get_list("Set-Cookie")
+    client.plant("sAccessToken", (await new_tokens(app, "ann")).access_token)
+    line, _tidied = (await client.refresh()).headers.get_list("Set-Cookie")
     assert line.startswith("sAccessToken=;")
     assert "Domain" not in line
     assert (await client.refresh()).code == 200
@@ -687,7 +690,10 @@ async def test_edge_45_the_cookie_of_a_very_old_backend_leads_to_a_refresh_that_
             await client.sign_up()
         client.plant("sIdRefreshToken", "x")
         for path in ("/sample/api", "/sample/optional"):
-            assert_401(await client.call(path, method="GET"), "try refresh token")
+            if signed_in:  # the session is not that backend's, whose cookie may be out of reach
+                assert (await client.call(path, method="GET")).code == 200
+            else:
+                assert_401(await client.call(path, method="GET"), "try refresh token")
         response = await client.refresh()
         assert response.code == status
         assert set_cookies(response)["sIdRefreshToken"] == replace(

@@ -141,6 +141,7 @@ async def test_a_new_password_ends_all_other_sessions_and_this_one_goes_on_with_
     assert await is_signed_in(client)
     assert not await is_signed_in(phone)
     assert (await copy.call("/sample/api", method="GET")).code == 401
+    assert (await copy.refresh()).code == 202, "ask again, with the cookies that the browser has by now"
     assert (await copy.refresh()).code == 401
     assert await signs_in(new_client(), EMAIL, NEW_PASSWORD)
     assert not await signs_in(new_client(), EMAIL, PASSWORD)

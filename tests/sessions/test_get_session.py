@@ -126,10 +126,11 @@ def test_a_token_that_is_there_is_judged_in_full_even_if_none_is_required(
         with pytest.raises(TryRefreshTokenError, match="expired"):
             await engine.get_session(token, session_required=required)
         revoked, another = await new_session(engine)
-        await revoked.revoke()
+        await engine.revoke_session(revoked.handle, owner=revoked.user_id)
         with pytest.raises(UnauthorisedError) as gone:
             await engine.get_session(another, session_required=required)
         assert gone.value.clear_tokens
+        assert gone.value.session_handle == revoked.handle
 
     run(tmp_path, story)
 
