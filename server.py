@@ -78,6 +78,8 @@ from sessions import (
 from sessions.events import SessionEvent
 from sessions.refresh_token import derive_key
 from sessions.store import Connection, Database
+from sessions.store.opening import open_in_time
+from sessions.store.presence import Presence
 from sessions.store.sqlite import SqliteDatabase
 from settings import Settings, SettingsError
 
@@ -109,6 +111,7 @@ class Application(TornadoApplication):
         extras: the optional parts that are there.
         audit: what happened to accounts and sessions, kept in the database.
         mails: what writes and sends mails; `mailer` hands them over, None: as the settings say.
+        presence: tells the other servers on the database of this one, if it is `announced`.
     """
 
     def __init__(
@@ -118,6 +121,7 @@ class Application(TornadoApplication):
         clock: Clock | None = None,
         password_parameters: Argon2Parameters = ARGON2ID,
         mailer: Mailer | None = None,
+        announced: bool = False,
         claims: Sequence[SessionClaim[Any]] = (),
         global_claim_validators: Sequence[ClaimValidator] = (),
         **engine_options: Any,
@@ -134,6 +138,7 @@ class Application(TornadoApplication):
         self.trusted_origins = frozenset({*options.trusted_origins, options.website_domain} - {""})
         self.public_host = urlsplit(options.origin).netloc if options.origin else ""
         self.extras: Sequence[Extra] = ()
+        self.announced = announced
         if options.verify_only:
             self._verify_only(global_claim_validators)
         else:
@@ -200,6 +205,9 @@ class Application(TornadoApplication):
         engine_options: dict[str, Any],
     ) -> None:
         options, clock = self.options, self.clock
+        self.presence = Presence(
+            self.database, clock, issuer=options.issuer, is_public=bool(options.public_url)
+        )
         self.hasher = PasswordHasher(
             options.password_hash_workers, options.password_hash_queue, password_parameters
         )
@@ -329,10 +337,16 @@ class Application(TornadoApplication):
                 if self.options.verify_only:
                     await self.sessions.start()
                 else:
-                    await self.database.open()
+                    # A request that starts the application does not wait, only a server does.
+                    wait_s = self.options.database_wait_s if self.announced else 0
+                    await open_in_time(self.database, wait_s)
                     if isinstance(self.clock, SharedClock):
                         await self.clock.set()
                         self._tasks.append(asyncio.ensure_future(self.clock.keep_set()))
+                    await self.presence.open()
+                    if self.announced:
+                        await self.presence.join()
+                        self._tasks.append(asyncio.ensure_future(self.presence.keep()))
                     await self.sessions.start()
                     await self.accounts.open()
                     await self.limits.open()
@@ -372,6 +386,8 @@ class Application(TornadoApplication):
                 await self.sessions.stop()
             else:
                 await self.mails.stop()
+                if self.announced:
+                    await self.presence.leave()
                 await self.sessions.stop()
                 await self.audit.close()
                 await self.database.close()
@@ -445,7 +461,7 @@ async def run(options: Settings) -> None:
     if options.processes > 1 and processes.READY_VARIABLE not in os.environ:
         await processes.Supervisor(options, [sys.executable, *sys.argv]).run(tell)
     else:
-        await processes.serve(make_app(options), tell)
+        await processes.serve(make_app(options, announced=True), tell)
     if collecting is not None:
         collecting.cancel()
 

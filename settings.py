@@ -468,6 +468,16 @@ class Settings:
         danger="Two sites on one database share their users and sessions. Without sslmode=verify-full, who "
         "sits between server and database can read and change all that passes.",
     )
+    database_wait_s: int = setting(
+        30,
+        unit="seconds",
+        minimum=0,
+        maximum=600,
+        effect="How long a server that starts waits for a database that does not answer. Then it ends with "
+        "an error. 0 does not wait.",
+        danger="Short: a server that starts before its database must be started again. Long: a wrong address "
+        "is noticed late.",
+    )
     secret: str = setting(
         "",
         unit="-",

@@ -25,6 +25,7 @@ from server import make_app, open_database
 from sessions import StoreUnavailableError
 from sessions.store import Database
 from sessions.store.migrations import needs
+from sessions.store.presence import SERVER_TABLES
 from sessions.store.session_store import TABLES, SessionStore
 from settings import Settings, SettingsError, is_loopback
 
@@ -34,6 +35,7 @@ COMPONENTS: dict[str, int] = {
     "audit": len(AUDIT_TABLES),
     "limits": len(LIMIT_TABLES),
     "outbox": len(OUTBOX_TABLES),
+    "servers": len(SERVER_TABLES),
 }
 """How many steps the tables of each component have come in this version."""
 CLOCK_WARNING_S, CLOCK_ERROR_S = 2.0, 30.0

@@ -91,3 +91,7 @@ class StoreUnavailableError(SessionError):
     status_hint = 503
     message = "temporarily unavailable"
     retry_after_s = 2
+
+
+class UnusableDatabaseError(StoreUnavailableError):
+    """The database cannot be used as it is. Another attempt fails too until the operator changes it."""

@@ -56,10 +56,14 @@ def test_a_database_that_is_away_stops_the_start_with_a_sentence(
     cluster.stop()
     environment = process_env(STORMCELLAR_DATABASE=postgres_url)
     done = subprocess.run(
-        [sys.executable, "server.py", f"--data-dir={tmp_path}", "--port=0"],
+        [sys.executable, "server.py", f"--data-dir={tmp_path}", "--port=0", "--database-wait-s=1"],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("Stormcellar does not start: PostgreSQL: ")
+    assert "waiting up to 1 s for the database: PostgreSQL: " in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "Stormcellar does not start: the database did not answer for 1 s (`database_wait_s`)"
+    )
     assert "Traceback" not in done.stderr
     assert PASSWORD_IN_ADDRESS not in done.stderr

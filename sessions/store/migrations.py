@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sessions.errors import StoreUnavailableError
+from sessions.errors import UnusableDatabaseError
 from sessions.store import Connection
 
 NOT_FOR_OLDER = "-- not for older programs"
@@ -33,7 +33,7 @@ def apply_steps(
         place: names the database in the error.
 
     Raises:
-        StoreUnavailableError: the database has seen a step that this program does not know and cannot live
+        UnusableDatabaseError: the database has seen a step that this program does not know and cannot live
             with.
     """
     connection.execute(
@@ -43,7 +43,7 @@ def apply_steps(
     if done > len(steps) >= needed:
         return
     if done > len(steps):
-        raise StoreUnavailableError(
+        raise UnusableDatabaseError(
             f"{place} was written by a newer version of this program "
             f"({component} {done}, which needs {needed}, and this one knows {len(steps)}): update the program"
         )

@@ -60,7 +60,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from sessions.errors import StoreUnavailableError
+from sessions.errors import StoreUnavailableError, UnusableDatabaseError
 from sessions.store import Connection, Cursor, T
 from sessions.store.migrations import apply_steps, statements
 
@@ -262,11 +262,20 @@ class PostgresDatabase:
             _Lane("write", WRITERS, self._connect),
         )
         try:
-            await self.read(lambda connection: connection.execute("SELECT 1"))
+            await self._check_encoding()
         except BaseException:
             await self.close()
             self._closing.clear()
             raise
+
+    async def _check_encoding(self) -> None:
+        sql = "SELECT current_setting('server_encoding')"
+        encoding = await self.read(lambda connection: connection.execute(sql).fetchone()[0])
+        if encoding != "UTF8":
+            raise UnusableDatabaseError(
+                f"{self.place} has the encoding {encoding}, in which not every name and address can be "
+                "written. Create a database with `createdb --encoding=UTF8 --template=template0 NAME`"
+            )
 
     async def close(self) -> None:
         lanes, self._lanes = self._lanes, None

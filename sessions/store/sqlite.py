@@ -27,6 +27,7 @@ from typing import Any, Literal
 from sessions.errors import StoreUnavailableError
 from sessions.store import Connection, T
 from sessions.store.migrations import apply_steps, statements
+from sessions.store.sqlite_file import SqliteFile
 
 log = logging.getLogger("stormcellar.store")
 
@@ -36,6 +37,10 @@ BUSY_TIMEOUT_S = 5.0
 LEAST_BUSY_TIMEOUT_S = 0.2
 READER_THREADS = 2
 MAX_GROUP = 256
+LOG_LIMIT_BYTES = 16 * 1024 * 1024
+LOG_CHECK_S = 60.0
+LOG_BUSY_TIMEOUT_S = 0.2  # writers wait that long at most while the log is emptied
+FILE_CHECK_S = 1.0
 
 # Primary result codes, each with words of its message: the file is of no use to anybody at the moment.
 TROUBLE = {
@@ -75,6 +80,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = SqliteFile(path)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -117,14 +123,18 @@ class SqliteDatabase:
     def _make(self) -> sqlite3.Connection:
         """The file, and the connection to write with."""
         with _as_unavailable():
-            self.path.touch(mode=0o600, exist_ok=True)
+            self._file.prepare()
             connection = self._connect()
             _switch_to_wal(connection)
+            connection.execute(f"PRAGMA journal_size_limit={LOG_LIMIT_BYTES}")
+            self._file.remember()
             return connection
 
     def _connect(self) -> sqlite3.Connection:
+        # Never made here: a file that was removed must not come back empty.
         connection = sqlite3.connect(
-            self.path,
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
             timeout=BUSY_TIMEOUT_S,
             isolation_level=None,  # transactions are begun and ended here, not by the module
             check_same_thread=False,  # some are made or closed in another thread than the one that works
@@ -142,6 +152,7 @@ class SqliteDatabase:
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         with _as_unavailable():
+            self._file.check()
             connection = getattr(self._local, "connection", None)
             if connection is None:
                 connection = self._connect()
@@ -184,6 +195,7 @@ class SqliteDatabase:
     def _commit_group(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         try:
             with _as_unavailable():
+                self._file.check()
                 # A job that queued behind another one's wait for the lock has waited too.
                 left_s = jobs[0].queued_at + BUSY_TIMEOUT_S - time.monotonic()
                 connection.execute(f"PRAGMA busy_timeout={max(left_s, LEAST_BUSY_TIMEOUT_S) * 1000:.0f}")
@@ -217,21 +229,36 @@ class SqliteDatabase:
             try:
                 self._watch(on_change)
             except Exception as error:  # whatever it is: a watcher that ended would hear nothing for ever
-                expected = isinstance(error, sqlite3.Error)
+                expected = isinstance(error, (sqlite3.Error, StoreUnavailableError))
                 log.warning("cannot look for changes in %s: %s", self.path, error, exc_info=not expected)
                 self._tell(on_lost)
                 self._closing.wait(WATCH_AGAIN_S)
 
     def _watch(self, on_change: Callable[[], None]) -> None:
         """Tell of every change, and at the beginning, until the database closes."""
+        self._file.check()
         with contextlib.closing(self._connect()) as connection:
             seen: object = None
+            looked_at = emptied_at = time.monotonic()
             while not self._closing.is_set():
+                now = time.monotonic()
+                if now - looked_at >= FILE_CHECK_S:
+                    looked_at = now
+                    self._file.check()
+                if now - emptied_at >= LOG_CHECK_S:
+                    emptied_at = now
+                    self._empty_log(connection)
                 version = connection.execute("PRAGMA data_version").fetchone()
                 if version != seen:
                     seen = version
                     self._tell(on_change)
                 self._closing.wait(POLL_INTERVAL_S)
+
+    def _empty_log(self, connection: sqlite3.Connection) -> None:
+        """Make the log small again after a peak. Readers may be in the way, then the next time does it."""
+        if self._file.log_size() > LOG_LIMIT_BYTES:
+            connection.execute(f"PRAGMA busy_timeout={LOG_BUSY_TIMEOUT_S * 1000:.0f}")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:

@@ -71,7 +71,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 def test_a_server_that_cannot_read_who_was_revoked_does_not_start(place: Place) -> None:
     server = ServerProcess(place.folder, environment={
-        "STORMCELLAR_SECRET": SECRET, **({"STORMCELLAR_DATABASE": place.url} if place.url else {}),
+        "STORMCELLAR_SECRET": SECRET, "STORMCELLAR_DATABASE_WAIT_S": "0",
+        **({"STORMCELLAR_DATABASE": place.url} if place.url else {}),
     })  # fmt: skip
     give_back = place.take_away()
     try:
