@@ -54,9 +54,18 @@ class Cluster:
     Args:
         programs: the folder of initdb and postgres.
         fsync: whether commits wait for the disk. Without, they survive the server's end, not the machine's.
+        more_settings: further lines of postgresql.conf.
+        source: the server that this one begins as a streaming replica of.
     """
 
-    def __init__(self, programs: Path, *, fsync: bool = False) -> None:
+    def __init__(
+        self,
+        programs: Path,
+        *,
+        fsync: bool = False,
+        more_settings: str = "",
+        source: Cluster | None = None,
+    ) -> None:
         self._programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="stormcellar-postgres-"))
         self.port = free_port()
@@ -68,6 +77,9 @@ class Cluster:
             account = pwd.getpwnam(str(self._user["user"]))
             for path in (self.folder, password_file):
                 os.chown(path, account.pw_uid, account.pw_gid)
+        if source is not None:
+            self._copy(source)
+            return
         subprocess.run(
             [programs / "initdb", "--pgdata", self.folder / "data", "--no-sync", "--encoding=UTF8",
              "--locale=C.UTF-8", "--username=postgres", f"--pwfile={password_file}",
@@ -75,7 +87,25 @@ class Cluster:
             check=True, stdout=subprocess.DEVNULL, cwd="/", **self._user,
         )  # fmt: skip
         with (self.folder / "data" / "postgresql.conf").open("a") as file:
-            file.write(SETTINGS.format(fsync="on" if fsync else "off"))
+            file.write(SETTINGS.format(fsync="on" if fsync else "off") + more_settings)
+
+    def _copy(self, source: Cluster) -> None:
+        subprocess.run(
+            [self._programs / "pg_basebackup", "--pgdata", self.folder / "data", "--no-sync",
+             "--checkpoint=fast", "--write-recovery-conf", "--host", source.folder,
+             "--port", str(source.port), "--username=postgres"],
+            check=True, stdout=subprocess.DEVNULL, cwd="/", **self._user,
+        )  # fmt: skip
+
+    def copy(self) -> Cluster:
+        """Make a server that streams from this one, and that can be started."""
+        return Cluster(self._programs, source=self)
+
+    def processes(self) -> list[int]:
+        """Return the process numbers of the server and of its children."""
+        assert self._process
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [self._process.pid, *map(int, children.split())]
 
     # -- life ---------------------------------------------------------------------------------------
 
@@ -148,6 +178,7 @@ class Wire:
         answers: how many requests the server has answered (its ReadyForQuery messages).
         deaf: keeps notifications back, as transaction poolers do.
         pools: refuses options in the greeting and announces a process number of its own, as poolers do.
+        refuses_options: refuses them as a proxy that gives each client a connection of its own.
         flows: while it is not set, nothing gets through, and nobody is told.
         delay_s: how much later each statement arrives.
         mute: no answer gets through, while statements do.
@@ -161,7 +192,7 @@ class Wire:
     def __init__(self, cluster: Cluster) -> None:
         self._server_port = cluster.port
         self.answers = 0
-        self.deaf = self.pools = self.mute = False
+        self.deaf = self.pools = self.mute = self.refuses_options = False
         self.flows = asyncio.Event()
         self.flows.set()
         self.delay_s = 0.0
@@ -211,10 +242,11 @@ class Wire:
     ) -> None:
         while data := await reader.read(65536):
             await self.flows.wait()
-            if self.pools and data[4:8] == PROTOCOL_3 and b"\0options\0" in data:
-                client.write(
-                    message(b"E", b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0")
-                )
+            if data[4:8] == PROTOCOL_3 and b"\0options\0" in data and (self.pools or self.refuses_options):
+                said = b"unsupported startup parameter: options"
+                if self.refuses_options:
+                    said = b"this proxy currently doesn't support command-line options"
+                client.write(message(b"E", b"SFATAL\0VFATAL\0C08P01\0M" + said + b"\0\0"))
                 return
             is_statement = data[:1] in (b"Q", b"P", b"B")  # not the greeting
             if is_statement and self.delay_s:
@@ -286,8 +318,8 @@ def postgres_url(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def set_limits(monkeypatch: pytest.MonkeyPatch, *, answer_s: float, **server_ms: int) -> None:
     """How long this process waits, and how long the server lets things take (`lock_timeout=50`)."""
-    from sessions.store import postgres
+    from sessions.store import postgres, postgres_connect
 
-    limits = " ".join(f"-c {name}={value}" for name, value in server_ms.items())
+    limits = {name: str(value) for name, value in server_ms.items()}
     monkeypatch.setattr(postgres, "ANSWER_S", answer_s)
-    monkeypatch.setattr(postgres, "SERVER_LIMITS", limits)
+    monkeypatch.setattr(postgres_connect, "LIMITS", limits)

@@ -11,15 +11,18 @@ neither, nor does work marked with `one_statement`: PostgreSQL makes a transacti
 itself. So a refresh is one round trip. Statements are prepared once they have been seen a few times.
 
 Nothing hangs. The server ends a statement, a wait for a lock and a transaction that stands still after a
-set time, TCP notices a peer that is gone, and whoever has seen no sign of life for `ANSWER_S` gets
-`StoreUnavailableError` while that connection is cut off. Before each use a connection is asked whether the
-server has ended it: one system call, no round trip.
+set time, TCP notices a peer that is gone, and a caller that has seen no sign of life for `ANSWER_S` gets
+`StoreUnavailableError` while that connection is cut off. Then the idle connections are given up too: they
+lead to the same server. Before each use a connection is asked whether the server has ended it: one system
+call, no round trip.
 
 Outages. While no connection can be made, attempts follow each other at growing intervals of up to
 `LONGEST_RETRY_S`, and everybody else gets `StoreUnavailableError` at once, so that pages go on being served.
 That is why connections are kept here and not by psycopg_pool, where every caller waits out the whole
 time-out and the intervals grow without such an end. A database that takes fewer connections than there are
-threads is shared over those it took.
+threads is shared over those it took; reading gives one up where writing has none, and the reverse.
+
+Which server of several is connected to, and which is never connected to again: postgres_connect.py.
 
 The feed. A trigger notifies the watchers of each transaction that wrote to `feed`. Before the first row
 gets its id it also takes a lock that is held until the transaction has ended. Without it, an entry could be
@@ -63,6 +66,7 @@ from psycopg.pq import TransactionStatus
 from sessions.errors import StoreUnavailableError, UnusableDatabaseError
 from sessions.store import Connection, Cursor, T
 from sessions.store.migrations import apply_steps, statements
+from sessions.store.postgres_connect import Connector, Wire, check_target
 
 log = logging.getLogger("stormcellar.store")
 
@@ -76,10 +80,7 @@ POLL_INTERVAL_S = 0.25
 LOOK_AGAIN_S = 3.0  # a watcher looks that often although it has heard nothing
 HEAR_ITSELF_S = 2.0
 LISTEN_AGAIN_S = 60.0  # after it was found that notifications do not arrive
-PREPARE_AFTER = 2
-
-# Milliseconds.
-SERVER_LIMITS = "-c statement_timeout=1500 -c lock_timeout=1000 -c idle_in_transaction_session_timeout=2000"
+GROW_AGAIN_S = 30.0  # after the server had no connection left
 MIGRATION_WAIT_S = 60
 CONNECTION = {  # libpq's parameters; the database's address may give others
     "application_name": "stormcellar",
@@ -117,8 +118,6 @@ AFTER_COMPONENT = {
     ),
 }
 
-Wire = psycopg.Connection[tuple[Any, ...]]
-
 _IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected)
 
 
@@ -130,9 +129,9 @@ class _Call:
         self.alive_at = monotonic()
         self.wire: Wire | None = None
 
-    def begin(self, wire: Wire) -> Connection:
+    def begin(self, wire: Wire, tells_timeline: bool) -> Connection:
         self.wire, self.alive_at = wire, monotonic()
-        return _Statements(wire, self)
+        return _Statements(wire, self, tells_timeline)
 
 
 class _Statements:
@@ -142,9 +141,10 @@ class _Statements:
     skip_locked = " FOR UPDATE SKIP LOCKED"
     lock_table = "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE"
 
-    def __init__(self, wire: Wire, call: _Call | None = None) -> None:
+    def __init__(self, wire: Wire, call: _Call | None = None, tells_timeline: bool = False) -> None:
         self._wire = wire
         self._call = call
+        self.copy_sql = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)" if tells_timeline else ""
 
     def execute(self, sql: str, parameters: Mapping[str, Any] = {}, /) -> Cursor:
         text, names = _translated(sql)
@@ -157,9 +157,14 @@ class _Statements:
 class _Lane:
     """Threads for one kind of work and the connections they share."""
 
-    def __init__(self, name: str, threads: int, connect: Callable[[], Wire]) -> None:
+    def __init__(
+        self, name: str, threads: int, connect: Callable[[], Wire], is_outdated: Callable[[Wire], bool]
+    ) -> None:
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix=f"postgres-{name}")
+        self.others: Sequence[_Lane] = ()
         self._connect = connect
+        self._is_outdated = is_outdated
+        self._grow_at = 0.0
         self._connecting = threading.Lock()
         self._idle: queue.LifoQueue[Wire] = queue.LifoQueue()
         self._all: set[Wire] = set()
@@ -193,7 +198,7 @@ class _Lane:
         with contextlib.suppress(queue.Empty):
             while True:
                 wire = self._idle.get_nowait()
-                if not _has_ended(wire):
+                if not (_has_ended(wire) or self._is_outdated(wire)):
                     return wire
                 self._all.discard(wire)
                 wire.close()
@@ -201,14 +206,38 @@ class _Lane:
 
     def _connect_or_share(self) -> Wire | None:
         """A new connection; None if there is none to be had beside those there are."""
+        if self._all and monotonic() < self._grow_at:
+            return None
         try:
-            wire = self._connect()
+            wire = self._connect_when_one_is_free()
         except (psycopg.Error, StoreUnavailableError):
             if self._all:
                 return None
             raise
         self._all.add(wire)
         return wire
+
+    def _connect_when_one_is_free(self) -> Wire:
+        """Connect. If the server has no connection left, the other lane gives one up for this lane."""
+        deadline = monotonic() + ANSWER_S
+        while True:
+            try:
+                return self._connect()
+            except psycopg.OperationalError as error:
+                self._grow_at = monotonic() + GROW_AGAIN_S
+                if self._all or not _is_full(error) or monotonic() > deadline:
+                    raise
+            for lane in self.others:
+                lane.give_up_idle(1)
+            sleep(FIRST_RETRY_S)
+
+    def give_up_idle(self, most: int = 1_000) -> None:
+        """Close idle connections."""
+        with contextlib.suppress(queue.Empty):
+            for _ in range(most):
+                wire = self._idle.get_nowait()
+                self._all.discard(wire)
+                wire.close()
 
     def close(self) -> None:
         """Finish what waits; what is still under way after `ANSWER_S` is cut off."""
@@ -246,7 +275,7 @@ class PostgresDatabase:
         self._failures = 0
         self._retry_at = 0.0
         self._trouble = ""
-        self._refuses_options = False
+        self._connector = Connector(self._parameters, self.place)
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
         self._ear: Wire | None = None
@@ -257,10 +286,11 @@ class PostgresDatabase:
         if self._lanes is not None:  # a start that failed later on is being repeated
             return
         self._loop = asyncio.get_running_loop()
-        self._lanes = (
-            _Lane("read", READERS, functools.partial(self._connect, " -c default_transaction_read_only=on")),
-            _Lane("write", WRITERS, self._connect),
-        )
+        is_outdated = self._connector.is_outdated
+        reading = _Lane("read", READERS, functools.partial(self._connect, read_only=True), is_outdated)
+        writing = _Lane("write", WRITERS, self._connect, is_outdated)
+        reading.others, writing.others = [writing], [reading]
+        self._lanes = (reading, writing)
         try:
             await self._check_encoding()
         except BaseException:
@@ -292,17 +322,17 @@ class PostgresDatabase:
                 _cut(self._ear)
             self._watcher.join()
 
-    def _connect(self, options: str = "") -> Wire:
+    def _connect(self, *, read_only: bool = False) -> Wire:
         """A new connection; StoreUnavailableError at once while it is too early for the next attempt."""
         with self._lock:
             if self._failures and monotonic() < self._retry_at:
                 raise StoreUnavailableError(f"PostgreSQL: {self._trouble}")
             self._put_off_next_attempt()
         try:
-            wire = self._connect_now(options)
+            wire = self._connector.connect(read_only=read_only)
         except psycopg.Error as error:
             with self._lock:
-                self._failures += 1
+                self._failures += not _is_full(error)  # the server is there
                 self._trouble = _first_line(error)
                 self._put_off_next_attempt()
             raise
@@ -312,27 +342,6 @@ class PostgresDatabase:
     def _put_off_next_attempt(self) -> None:
         delay_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self._failures, 10))
         self._retry_at = monotonic() + delay_s * random.uniform(0.5, 1)  # noqa: S311 - not a secret
-
-    def _connect_now(self, options: str) -> Wire:
-        parameters = dict(self._parameters)
-        if not self._refuses_options:  # what the address says comes last, and so holds
-            parameters["options"] = f"{SERVER_LIMITS}{options} {parameters.get('options', '')}"
-        try:
-            wire: Wire = psycopg.connect(
-                **parameters,
-                autocommit=True,
-                cursor_factory=psycopg.RawCursor,
-                prepare_threshold=PREPARE_AFTER,
-            )
-        except psycopg.OperationalError as error:
-            if self._refuses_options or "unsupported startup parameter" not in str(error):
-                raise
-            log.warning("%s is behind a pooler: give its role the limits %s", self.place, SERVER_LIMITS)
-            self._refuses_options = True
-            return self._connect_now(options)
-        if not _is_direct(wire):
-            wire.prepare_threshold = None
-        return wire
 
     # -- work ---------------------------------------------------------------------------------------
 
@@ -362,6 +371,8 @@ class PostgresDatabase:
         future.cancel()  # does something only if it has not begun
         if call.wire is not None:
             _cut(call.wire)
+            for each in self._lanes or ():
+                each.give_up_idle()
         raise StoreUnavailableError(f"PostgreSQL has not answered for {ANSWER_S:.0f} s")
 
     def _do(self, lane: _Lane, call: _Call, transaction: bool) -> Any:
@@ -376,10 +387,11 @@ class PostgresDatabase:
     def _attempt(self, lane: _Lane, call: _Call, transaction: bool) -> Any:
         with lane.connection() as wire:
             try:
+                connection = call.begin(wire, self._connector.timeline > 0)
                 if not transaction:
-                    return call.work(call.begin(wire))
+                    return call.work(connection)
                 with wire.transaction():
-                    result = call.work(call.begin(wire))
+                    result = call.work(connection)
                     if wire.info.transaction_status == TransactionStatus.INERROR:
                         raise errors.InFailedSqlTransaction("a statement failed, and the work went on")
                     return result
@@ -516,6 +528,8 @@ def read_address(url: str) -> tuple[dict[str, Any], bool]:
             "with %XX for special characters of the password, and after a ? only parameters that libpq "
             "knows, or stormcellar_feed=poll"
         )
+    if refusal := check_target(parameters):
+        raise StoreUnavailableError(refusal)
     return {**CONNECTION, **parameters}, bool(own)
 
 
@@ -525,14 +539,9 @@ def _look_at(done: asyncio.Future[Any]) -> None:
         done.exception()
 
 
-def _is_direct(wire: Wire) -> bool:
-    """Whether the process that was announced at the greeting is the one that answers.
-
-    A pooler announces a number of its own. It may lead each transaction to another process, where a prepared
-    statement is not known, or, worse, where its name stands for another client's.
-    """
-    row = wire.execute("SELECT pg_backend_pid()").fetchone()
-    return row is not None and row[0] == wire.info.backend_pid
+def _is_full(error: BaseException) -> bool:
+    """Tell whether the server, the database or the role has no connection left (SQLSTATE 53300)."""
+    return bool(re.search(r"too many (connections|clients)|remaining connection slots", str(error)))
 
 
 def _has_ended(wire: Wire) -> bool:
