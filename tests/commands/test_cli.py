@@ -63,7 +63,7 @@ def test_a_wrong_setting_ends_with_2_in_one_line(capsys: pytest.CaptureFixture[s
 def test_a_database_out_of_reach_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "no-such-folder" / "file.sqlite3"
     assert main(["list-users", f"--data-dir={tmp_path}", f"--database=sqlite:///{place}"]) == 1
-    assert "No such file or directory" in capsys.readouterr().err
+    assert "of the database does not exist. Create it" in capsys.readouterr().err
 
 
 def test_a_server_without_users_says_where_they_are(
