@@ -12,6 +12,8 @@ import sessions
 import settings as configuration
 from commands.changelog import VERSION, entries_for_clones, recorded_version
 from commands.check_database import check_api_server, check_database, check_tls
+from commands.check_head import check_head
+from commands.check_proxy import check_proxy
 from commands.check_settings import check_machine, check_settings, has_secret
 from commands.command import JSON, Argument, Call, Command
 from commands.copy_database import secret_fingerprint
@@ -58,9 +60,14 @@ async def findings(call: Call) -> AsyncIterator[Finding]:
                 return
         async for finding in check_database(options):
             yield finding
+        async for finding in check_head(options):
+            yield finding
     if call.arguments.tls:
         for finding in check_tls(options):
             yield finding
+        if not options.verify_only:
+            for finding in check_proxy(options):
+                yield finding
 
 
 def check_secret(options: Settings) -> Iterator[Finding]:
@@ -106,7 +113,8 @@ COMMANDS = (
         (
             Argument(
                 "--tls",
-                "Also connect to public_url: is its certificate good, does the site answer?",
+                "Also connect to public_url, while the server runs: is its certificate good, and does the "
+                "proxy in front pass on host, address, bodies, heads, parts of answers and WebSockets?",
                 {"action": "store_true"},
             ),
             Argument(

@@ -209,11 +209,11 @@ def check_tls(options: Settings) -> Iterator[Finding]:
         connection.connect()
         certificate = connection.sock.getpeercert() or {}
         yield from check_certificate(str(certificate.get("notAfter", "")), time.time())
-        connection.request("GET", "/healthz")
+        connection.request("GET", "/")
         status = connection.getresponse().status
-        if status != http.client.OK:
+        if status >= http.client.INTERNAL_SERVER_ERROR:
             yield error(
-                f"{options.public_url}/healthz answers {status}.",
+                f"{options.public_url} answers {status}.",
                 "Look into the proxy's log: it reaches no server, or another one.",
             )
     except ssl.SSLError as failure:

@@ -18,6 +18,7 @@ from extras import installed
 from handlers import (
     account,
     admin,
+    arrival,
     auth_api,
     dev_mail,
     dev_strip,
@@ -58,6 +59,7 @@ def routes(settings: Settings) -> list[URLSpec]:
         URLSpec(r"/healthz", operations.HealthHandler),
         URLSpec(r"/readyz", operations.ReadyHandler),
         URLSpec(r"/metrics", operations.MetricsHandler),
+        URLSpec(r"/proxy-check", arrival.ArrivalHandler),
         # For frontend SDKs, whoever they work for
         *with_tenant(base, r"/signup/?", auth_api.SignUpAPIHandler),
         *with_tenant(base, r"/signin/?", auth_api.SignInAPIHandler),
