@@ -40,6 +40,7 @@ import processes
 import settings as configuration
 import terminal
 from accounts import ARGON2ID, Argon2Parameters, Limits, Mailer, Outbox, PasswordHasher, Users
+from accounts.kept_forms import KeptForms
 from audit import AuditLog
 from development.child import is_child, tell_ready
 from development.parent import Parent
@@ -109,6 +110,7 @@ class Application(TornadoApplication):
         accounts: the users.
         account_claims: what sessions know of accounts.
         extras: the optional parts that are there.
+        kept_forms: forms that arrived when their session was over.
         audit: what happened to accounts and sessions, kept in the database.
         mails: what writes and sends mails; `mailer` hands them over, None: as the settings say.
         presence: tells the other servers on the database of this one, if it is `announced`.
@@ -220,8 +222,9 @@ class Application(TornadoApplication):
             password_reset_lifetime_s=options.password_reset_lifetime_s,
         )
         self.audit = AuditLog(self.database, clock, retention_s=options.audit_retention_s)
-        key = hmac.digest(configuration.load_or_create_secret(options), b"rate limits", "sha256")
+        key = derived_key(options, b"rate limits")
         self.limits = Limits(self.database, clock=clock, key=key, enabled=options.rate_limits)
+        self.kept_forms = KeptForms(self.database, clock, derived_key(options, b"kept forms"))
         self.limits.on_throttled = lambda error: self.journal.record("throttled", detail=error.limit)
         self.known_clients = KnownClients(
             key,
@@ -350,6 +353,7 @@ class Application(TornadoApplication):
                     await self.sessions.start()
                     await self.accounts.open()
                     await self.limits.open()
+                    await self.kept_forms.open()
                     await self.audit.open()
                     await self.mails.open()
                     for extra in self.extras:
@@ -361,9 +365,9 @@ class Application(TornadoApplication):
                 self.started = True
 
     @property
-    def keepers(self) -> Sequence[Users | Limits | AuditLog | Mails | Extra]:
+    def keepers(self) -> Sequence[Users | Limits | AuditLog | Mails | KeptForms | Extra]:
         """All who keep something in the database, but for the engine, which looks after itself."""
-        return (self.accounts, self.limits, self.audit, self.mails, *self.extras)
+        return (self.accounts, self.limits, self.audit, self.mails, self.kept_forms, *self.extras)
 
     async def _keep_house(self) -> None:
         """Have them delete what is over, now and then."""
@@ -427,6 +431,11 @@ def mail_link_base(options: Settings) -> str:
     """The kit's own pages behind mailed links are here, those of another UI on the website."""
     path = options.mail_link_base_path
     return ((path and options.website_domain) or site_origin(options)) + path
+
+
+def derived_key(options: Settings, purpose: bytes) -> bytes:
+    """A key of 32 bytes for one purpose, derived from the server secret."""
+    return hmac.digest(configuration.load_or_create_secret(options), purpose, "sha256")
 
 
 def session_config(options: Settings) -> SessionConfig:

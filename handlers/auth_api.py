@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from tornado.web import HTTPError
 
 from accounts import FIELD_MISSING, FieldErrors, ThrottledError, User, WrongCredentialsError
-from handlers import ended, limits, renewal
+from handlers import ended, kept_form, limits, renewal
 from handlers.account import CHECK_COOKIES, CLEAR_SPECULATION
 from handlers.base import BaseHandler, ProtectedAPIHandler
 from handlers.caller import is_digits
@@ -211,6 +211,7 @@ class RefreshReturnHandler(RefreshHandler):
     public = "takes a refresh token instead of a session"
     speaks_json = False
     max_body_bytes = None  # forms pass by here
+    kept_form = ""  # the address at which the user gets the form back
 
     async def get(self) -> None:
         await self.go_round()
@@ -243,10 +244,18 @@ class RefreshReturnHandler(RefreshHandler):
         elif not has_session:
             if self.transfer.clear_duplicates(self.app.sessions, page=self.is_for_page):
                 back = self.request.uri or back  # once more, with what is left
-            elif (await self.refresh()).repeated:
+            elif (await self._refresh_or_keep_form(back)).repeated:
                 query = urlencode({"redirectBack": back, CHECK_COOKIES: 1}, safe="/")
                 back = f"{self.request.path}?{query}"
         self.redirect(back, status=303 if self.request.method in ("GET", "HEAD") else 307)
+
+    async def _refresh_or_keep_form(self, back: str) -> Session:
+        try:
+            return await self.refresh()
+        except UnauthorisedError:
+            if caller_of(self.request).guest in ("sign-in", "HX-Redirect"):
+                self.kept_form = await kept_form.keep(self, back)
+            raise
 
     def redirect_back(self, fallback: str = "/dashboard") -> str:
         """The address in the detour's query; a field of the form that passes by may have the same name."""
@@ -305,14 +314,16 @@ class RefreshReturnHandler(RefreshHandler):
         """Answer the caller of a session that is over. Its tokens are cleared.
 
         GET returns: the page decides what a guest gets. Other methods end here, because what was sent belongs
-        to the account that sent it.
+        to the account that sent it. A form is kept for that account if possible.
         """
         if not isinstance(error, UnauthorisedError):
             super().answer_session_error(error)
         elif self.is_read:
             self.see_other(self.redirect_back())
         else:
-            renewal.turn_away(self, error, self.redirect_back())
+            is_htmx = caller_of(self.request).guest == "HX-Redirect"
+            back = self.kept_form or ("" if is_htmx else self.redirect_back())
+            renewal.turn_away(self, error, back, is_over=True)
 
 
 class LoginMethodsHandler(APIHandler):

@@ -91,6 +91,9 @@ class BaseHandler(RequestHandler):
     form_page: ClassVar[str] = ""
     """Where the form is that is sent here, if not at the same address."""
 
+    keeps_forms: ClassVar[bool] = True
+    """Whether a form sent here is kept until its user has signed in again, if the session is over."""
+
     max_body_bytes: ClassVar[int | None] = None
     """The largest body that is taken; None: as the settings say."""
 

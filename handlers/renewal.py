@@ -76,11 +76,12 @@ def answer_htmx(handler: BaseHandler, error: SessionError) -> None:
         turn_away(handler, error)
 
 
-def turn_away(handler: BaseHandler, error: SessionError, back: str = "") -> None:
+def turn_away(handler: BaseHandler, error: SessionError, back: str = "", *, is_over: bool = False) -> None:
     """Answer a caller that has no session and cannot renew one.
 
     Args:
-        back: the address to visit after sign-in; "" if it is the address of this request.
+        back: the address to visit after sign-in; "" if it is the address of this request, or htmx's page.
+        is_over: whether the refresh was refused.
     """
     guest, addresses = caller_of(handler.request).guest, handler.app.addresses
     if guest == "sign-in" and handler.is_read and not _can_return(handler):
@@ -88,8 +89,9 @@ def turn_away(handler: BaseHandler, error: SessionError, back: str = "") -> None
     elif guest == "sign-in":
         handler.redirect(handler.with_return(addresses.sign_in, back or this_address(handler)), status=303)
     elif guest == "HX-Redirect":
-        address = REFRESH_PAGE if is_worth_a_refresh(handler, error) else addresses.sign_in
-        handler.set_header("HX-Redirect", handler.with_return(address, _htmx_page(handler)))
+        can_renew = not is_over and is_worth_a_refresh(handler, error)
+        address = REFRESH_PAGE if can_renew else addresses.sign_in
+        handler.set_header("HX-Redirect", handler.with_return(address, back or _htmx_page(handler)))
         handler.answer_json(error)
     else:
         handler.answer_json(error)
@@ -124,6 +126,8 @@ def can_take_detour(handler: BaseHandler) -> bool:
 def take_detour(handler: BaseHandler) -> None:
     """Redirect to the renewal and back: 307 keeps method and body (RFC 9110, section 15.4.8)."""
     address = handler.with_return(handler.app.addresses.renew, this_address(handler))
+    if not handler.is_read and not (handler.keeps_forms and handler.recent_sign_in_within_s is None):
+        address += "&keepForm=no"
     handler.redirect(address, status=303 if handler.is_read else 307)
 
 

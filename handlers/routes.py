@@ -24,6 +24,7 @@ from handlers import (
     dev_strip,
     devices,
     email_api,
+    kept_form,
     live,
     openapi,
     operations,
@@ -76,6 +77,7 @@ def routes(settings: Settings) -> list[URLSpec]:
         *with_tenant(base, r"/jwt/jwks\.json/?", auth_api.JWKSHandler),
         *with_tenant(base, r"/\.well-known/openid-configuration/?", auth_api.DiscoveryHandler),
         # For people who are signed in: yours go here
+        URLSpec(r"/kept-form", kept_form.KeptFormHandler, name="kept_form"),
         URLSpec(r"/dashboard", pages.DashboardHandler, name="dashboard"),
         URLSpec(r"/account", own_account.AccountHandler, name="account"),
         URLSpec(r"/account/sessions", devices.SessionsHandler, name="account_sessions"),
@@ -105,7 +107,18 @@ def routes(settings: Settings) -> list[URLSpec]:
             URLSpec(r"/dev/revoke-session", dev_strip.RevokeSessionHandler),
         ]
     if settings.verify_only:  # accounts and sessions are the API server's
-        theirs = (account, admin, auth_api, dev_mail, dev_strip, devices, email_api, own_account, recovery)
+        theirs = (
+            account,
+            admin,
+            auth_api,
+            dev_mail,
+            dev_strip,
+            devices,
+            email_api,
+            kept_form,
+            own_account,
+            recovery,
+        )
         modules = {part.__name__ for part in theirs}
         table = [route for route in table if route.handler_class.__module__ not in modules]
     else:

@@ -329,6 +329,14 @@ class Sessions:
             return None
         return token.handle if token else None
 
+    async def user_of(self, access_token: str) -> str | None:
+        """The user of a genuine access token, even if it has expired or was revoked; else None."""
+        try:
+            token = await self._verifier.read(access_token)
+        except TryRefreshTokenError:
+            return None
+        return token.user_id if token else None
+
     async def handle_of_refresh_token(self, refresh_token: str) -> str | None:
         """The living session that a genuine refresh token belongs to, however old it is; else None.
 

@@ -388,7 +388,7 @@ def _access_token(visitor: Visitor) -> str:
 
 
 def _settings_of(server: ServerProcess) -> Settings:
-    return configuration.load(server.command[2:], {})
+    return configuration.load([part for part in server.command if part.startswith("--")], {})
 
 
 def _beside(server: ServerProcess, work: Callable[[Application], Awaitable[T]]) -> T:

@@ -8,6 +8,7 @@ from typing import Any
 from tornado.template import Loader
 
 from accounts import EmailChange, Mail, User
+from accounts.kept_forms import KeptForm
 from audit import AuditEvent
 from handlers.addresses import Addresses, with_return
 from handlers.dev_strip import Refusal, Strip
@@ -171,6 +172,14 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
             "form_action": BACK,
             "form": [("note", "a"), ("note", "b")],
         },
+    ),
+    "kept form": (
+        "account/kept_form.html",
+        {"session": SESSION, "form": KeptForm("/note", (("text", "two\nlines"), ("<b>", "&")))},
+    ),
+    "kept form with files": (
+        "account/kept_form.html",
+        {"session": SESSION, "form": KeptForm("/note", (("text", "a"),), had_files=True)},
     ),
     "stopped: cookies": ("loop.html", {"reason": "cookies", "redirect_back": BACK}),
     "stopped: clock": ("loop.html", {"reason": "clock", "redirect_back": BACK}),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.visitor import Visitor
 from tests.serving import ServerProcess
@@ -88,8 +89,60 @@ def test_an_upload_sent_with_an_expired_token_arrives_complete(author: Visitor) 
     assert sent_to(author) == ROUND_TRIP
 
 
+# -- when the session is over -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    """The site with forms."""
+    return start_server(program=MORE_PAGES)
+
+
+@pytest.fixture
+def late_author(
+    server: ServerProcess, visit: Visit, has_scripts: bool, revoke_elsewhere: Callable[[Visitor], None]
+) -> Visitor:
+    """Somebody who has filled in a form, and whose session has just been ended on another device."""
+    visitor = visit(server.url, has_scripts=has_scripts)
+    visitor.sign_up(wanted="/forms")
+    form = visitor.page.locator("#text-form")
+    form.get_by_label("Subject").fill("A subject")
+    form.get_by_label("Message").fill(MESSAGE)
+    form.get_by_label("blue").check()
+    revoke_elsewhere(visitor)
+    form.get_by_role("button").click()
+    return visitor
+
+
+@scripts_on_and_off
+def test_what_was_typed_can_be_sent_again_after_sign_in(late_author: Visitor) -> None:
+    assert late_author.page.locator("#received").count() == 0
+    late_author.sign_in(wanted="/kept-form?redirectBack=/forms%3Ffrom%3Dtext")
+    expect(late_author.page.get_by_text("Nothing was changed yet.")).to_be_visible()
+    expect(late_author.page.locator(".typed").nth(1)).to_contain_text("Boxkämpfer")
+    late_author.page.get_by_role("button", name="Send it now").click()
+    arrived = received(late_author)
+    assert arrived["query"] == "from=text"
+    assert arrived["fields"] == {
+        "subject": ["A subject"],
+        "message": [MESSAGE.replace("\n", "\r\n")],
+        "colour": ["blue"],
+    }
+    assert late_author.address == "/forms?from=text"
+
+
+@scripts_on_and_off
+def test_what_another_person_typed_is_not_shown(late_author: Visitor) -> None:
+    late_author.arrive_at_sign_in(wanted="/kept-form?redirectBack=/forms%3Ffrom%3Dtext")
+    late_author.sign_up("eve@example.org", wanted="/forms")
+    late_author.goto("/kept-form?redirectBack=/forms")
+    late_author.arrive("/forms")
+    assert "A subject" not in late_author.page.content()
+
+
 @pytest.mark.parametrize("has_scripts", [True])
-def test_a_form_sent_when_the_session_is_over_is_not_taken_and_ends_at_sign_in(author: Visitor) -> None:
+def test_a_form_whose_sender_is_unknown_is_not_kept(author: Visitor) -> None:
+    """The access token is gone, so the server cannot tell whose form it is."""
     author.context.clear_cookies(name="sRefreshToken")
     author.page.locator("#text-form").get_by_role("button").click()
     author.arrive_at_sign_in(wanted="/forms?from=text")

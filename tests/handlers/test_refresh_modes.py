@@ -201,7 +201,7 @@ async def test_what_was_sent_in_a_session_that_is_over_is_sent_to_nobody(
 ) -> None:
     await client.sign_up()
     await revoke_elsewhere(client)
-    await client.post("/sample/note", {"text": "mine"}, follow=True)
+    await client.post("/sample/note", {"password": "mine"}, follow=True)
     assert client.visited == [
         "POST /sample/note 307",
         f"POST {DETOUR}/sample/note 303",
