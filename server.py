@@ -447,6 +447,7 @@ def session_config(options: Settings) -> SessionConfig:
         access_token_jitter=options.access_token_jitter_percent / 100,
         refresh_token_lifetime_s=options.refresh_token_lifetime_s,
         session_lifetime_s=options.session_lifetime_s,
+        temporary_lifetime_s=options.temporary_session_lifetime_s,
         refresh_grace_s=options.refresh_grace_s,
         use_dynamic_signing_key=options.use_dynamic_signing_key,
         signing_key_rotation_s=options.signing_key_rotation_s,

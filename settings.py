@@ -651,6 +651,24 @@ class Settings:
         effect="How long after signing in a session ends in any case, however active it is.",
         danger="Long: whoever took a session over unseen keeps it that long.",
     )
+    keep_signed_in: Literal["ask", "always", "never"] = setting(
+        "ask",
+        unit="-",
+        effect="Whether a browser stays signed in after it was closed. ask: the sign-in page has a checkbox, "
+        "which is checked at first; always: yes; never: every session is temporary. SuperTokens' clients and "
+        "other ways to sign in do not ask: they stay signed in unless this is never.",
+        danger="always: on a shared computer the next person finds the session open.",
+    )
+    temporary_session_lifetime_s: int = setting(
+        12 * 60 * 60,
+        unit="seconds",
+        minimum=1,
+        maximum=COOKIE_MAX_AGE_S,
+        effect="How long a temporary session lasts without a refresh, if the browser is not closed before. "
+        "refresh_token_lifetime_s and session_lifetime_s hold too.",
+        danger="Browsers that restore their tabs keep temporary cookies after they were closed; with a long "
+        "lifetime the session is then open to the next person.",
+    )
     refresh_grace_s: int = setting(
         30,
         unit="seconds",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from accounts import FieldErrors, ThrottledError, User, WrongCredentialsError
-from handlers import limits
+from handlers import limits, staying
 from handlers.base import BaseHandler
 from sessions.feed import SIGNED_OUT
 
@@ -59,7 +59,14 @@ class CredentialsHandler(BaseHandler):
     def _show(self, errors: dict[str, str], email: str, status: int = 422) -> None:
         if errors:
             self.set_status(status)
-        self.render(self.template, errors=errors, email=email, redirect_back=self.redirect_back())
+        self.render(
+            self.template,
+            errors=errors,
+            email=email,
+            redirect_back=self.redirect_back(),
+            asks_to_stay=staying.asks(self),
+            stays=staying.is_checked(self),
+        )
 
 
 class LoginHandler(CredentialsHandler):

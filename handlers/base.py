@@ -29,7 +29,7 @@ from tornado.locale import Locale, get_supported_locales
 from tornado.web import HTTPError, RequestHandler
 
 from accounts import ThrottledError, TooBusyError, WrongCredentialsError
-from handlers import ended, renewal
+from handlers import ended, renewal, staying
 from handlers.access_log import log_failure, printable
 from handlers.addresses import with_return
 from handlers.caller import SAFE_METHODS, cors_headers, hostname, is_same_site
@@ -255,6 +255,7 @@ class BaseHandler(RequestHandler):
             access_token_payload=SIGN_IN_TIME.set_now(sessions.clock.now()),
             disable_anti_csrf=method == "header",
             created_from=SeenFrom.of(self.request).to_text(),
+            temporary=await staying.is_temporary(self, user_id),
         )
         user = await self.app.accounts.get(user_id)
         if user is None or user.locked or password_version not in (None, user.password_version):

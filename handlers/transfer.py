@@ -72,10 +72,15 @@ class CookieJar:
             self.anti_csrf: f"; Path=/{flags}",
         }
 
-    def line(self, name: str, value: str, expires_at: float) -> str:
-        """One Set-Cookie line. Values that scripts read stand as they are, all others percent-encoded."""
+    def line(self, name: str, value: str, expires_at: float | None) -> str:
+        """One Set-Cookie line. Values that scripts read stand as they are, all others percent-encoded.
+
+        Args:
+            expires_at: None if the browser is to forget the cookie when it is closed.
+        """
         written = quote(value, safe="") if "HttpOnly" in self._attributes[name] else value
-        return self._line(name, written, formatdate(expires_at, usegmt=True), self._domain)
+        expires = "" if expires_at is None else formatdate(expires_at, usegmt=True)
+        return self._line(name, written, expires, self._domain)
 
     def clearing_line(self, name: str, domain: str | None = None) -> str:
         """Take a cookie back: all but value and expiry must be as it was set. None: our own domain."""
@@ -83,7 +88,8 @@ class CookieJar:
 
     def _line(self, name: str, value: str, expires: str, domain: str) -> str:
         where = f"; Domain={domain}" if domain else ""
-        return f"{name}={value}; Expires={expires}{self._attributes[name]}{where}"
+        until = f"; Expires={expires}" if expires else ""
+        return f"{name}={value}{until}{self._attributes[name]}{where}"
 
     def other_domains(self, host: str) -> list[str]:
         """Where an older setting may have left cookies of ours; "" means the host alone.
@@ -332,7 +338,7 @@ class Transfer:
             headers["st-refresh-token"] = tokens.refresh_token
             return ["st-access-token", "st-refresh-token"]
         exposed = []
-        until, jar = tokens.refresh_token_expires_at, self.jar
+        until, jar = None if tokens.temporary else tokens.refresh_token_expires_at, self.jar
         headers.add("Set-Cookie", jar.line(jar.access, tokens.access_token, until))
         if tokens.refresh_token is not None:
             headers.add("Set-Cookie", jar.line(jar.refresh, tokens.refresh_token, until))
@@ -350,7 +356,7 @@ class Transfer:
             exposed.append("st-access-token")
         return exposed
 
-    def _updated_line(self, until: float) -> str:
+    def _updated_line(self, until: float | None) -> str:
         # Only compared for equality, by scripts; it stays after sign-out and then says "not signed in".
         return self.jar.line(self.jar.updated, str(int(self.jar.clock.now() * 1000)), until)
 

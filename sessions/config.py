@@ -20,6 +20,7 @@ class SessionConfig:
             random, so that a crowd that signed in together does not refresh together.
         refresh_token_lifetime_s: how long a session lasts without a refresh; each refresh renews it.
         session_lifetime_s: how long it lasts at all.
+        temporary_lifetime_s: how long a temporary session lasts without a refresh.
         refresh_grace_s: how long the previous refresh token is answered although its successor is in use.
         signing_key_rotation_s: how long a rotating key signs.
         anti_csrf: the session's own header check; VIA_CUSTOM_HEADER is left to the HTTP layer.
@@ -35,6 +36,7 @@ class SessionConfig:
     access_token_jitter: float = 0.05
     refresh_token_lifetime_s: int = 30 * 86400
     session_lifetime_s: int = 90 * 86400
+    temporary_lifetime_s: int = 12 * 3600
     refresh_grace_s: float = 30
     use_dynamic_signing_key: bool = True
     signing_key_rotation_s: int = 7 * 86400

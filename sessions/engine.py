@@ -229,6 +229,7 @@ class Sessions:
         session_data_in_database: Mapping[str, Any] | None = None,
         disable_anti_csrf: bool = False,
         created_from: str = "",
+        temporary: bool = False,
     ) -> Session:
         """Begin a session; its `new_tokens` are for the client.
 
@@ -238,6 +239,8 @@ class Sessions:
             created_from: what is to be remembered of the client, such as its address; any short text. The
                 store keeps it, and beside it the one that came with the last rotation.
             disable_anti_csrf: for clients that send tokens in headers.
+            temporary: the client forgets its tokens when the browser is closed, and without a refresh the
+                session lasts for the shorter `temporary_lifetime_s`.
 
         Raises:
             ValueError: the claims or ids are too large for a cookie, an id is empty or no text that every
@@ -262,13 +265,24 @@ class Sessions:
             used_generation=0,
             rotated_at=now,
             created_at=now,
-            expires_at=now + min(self.config.refresh_token_lifetime_s, self.config.session_lifetime_s),
+            expires_at=now + min(self._idle_lifetime_s(temporary), self.config.session_lifetime_s),
             payload=payload,
             payload_version=0,
+            temporary=temporary,
         )
         await self._store.create(row, session_data_in_database or {}, created_from)
         self._tell("created", handle, user_id)
         return self._issue(row, anti_csrf=self.config.anti_csrf == "VIA_TOKEN" and not disable_anti_csrf)
+
+    def _idle_lifetime_s(self, temporary: bool) -> float:
+        """How long a session lasts without a refresh."""
+        longest_s = self.config.refresh_token_lifetime_s
+        return min(longest_s, self.config.temporary_lifetime_s) if temporary else longest_s
+
+    async def is_temporary(self, session_handle: str) -> bool:
+        """Whether the session began as a temporary one; False if there is no such session."""
+        row = await self._living_row(session_handle)
+        return row is not None and row.temporary
 
     # -- get ----------------------------------------------------------------------------------------
 
@@ -501,6 +515,7 @@ class Sessions:
                 expires_at=now + self.config.refresh_token_lifetime_s,
                 session_lifetime_s=self.config.session_lifetime_s,
                 refreshed_from=refreshed_from,
+                temporary_expires_at=now + self._idle_lifetime_s(temporary=True),
             )
             rotated = await self._store.rotate(
                 handle,
@@ -625,6 +640,7 @@ class Sessions:
             access_token_expires_at=expires_at,
             front_token=front_token(payload),
             refresh_token_expires_at=row.expires_at,
+            temporary=row.temporary,
         )
 
     # -- revoke -------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ class Tokens:
     """What a client must be given after a session was created, refreshed or changed.
 
     `refresh_token` and `anti_csrf_token` are None where only the access token was issued anew. Times are
-    Unix seconds; a session's cookies live until `refresh_token_expires_at`.
+    Unix seconds. A session's cookies live until `refresh_token_expires_at`, those of a `temporary` session
+    until the browser is closed.
     """
 
     access_token: str = field(repr=False)
@@ -33,6 +34,7 @@ class Tokens:
     refresh_token_expires_at: float
     refresh_token: str | None = field(default=None, repr=False)
     anti_csrf_token: str | None = field(default=None, repr=False)
+    temporary: bool = False
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,10 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "home in development": ("home.html", {"debug": True}),
     "dashboard": ("dashboard.html", {"session": SESSION, "user_id": SESSION.user_id, "path": "/dashboard"}),
     "sign in": ("account/login.html", {**FORM, "errors": {}, "path": "/login"}),
+    "sign in, asked to stay": (
+        "account/login.html",
+        {**FORM, "errors": {}, "asks_to_stay": True, "stays": True},
+    ),
     "sign in, refused": ("account/login.html", {**FORM, "errors": {"": "Wrong e-mail address or password"}}),
     "sign in, field errors": ("account/login.html", {**FORM, "errors": FIELD_ERRORS}),
     "sign up": ("account/signup.html", {**FORM, "errors": {}, "path": "/signup"}),
@@ -201,6 +205,8 @@ def render(template: str, *, path: str = "/", **variables: Any) -> str:
         "addresses": ADDRESSES,
         "link_back": lambda address, back: with_return(address, back, "http://localhost", safe=""),
         "link": lambda address, back: address,
+        "asks_to_stay": False,
+        "notice": "",
         "form": None,  # what a page that renews in place may have to send once more
         "debug": False,
         "developer": None,

@@ -12,6 +12,7 @@ neither is ever there without the other.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -61,11 +62,14 @@ TABLES = (
     ALTER TABLE sessions ADD COLUMN branch INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE sessions ADD COLUMN parent_branch INTEGER NOT NULL DEFAULT 0
     """,
+    """
+    ALTER TABLE sessions ADD COLUMN temporary INTEGER NOT NULL DEFAULT 0
+    """,
 )
 
 _ROW = (
     "handle, user_id, tenant_id, secret, generation, branch, parent_branch, used_generation, rotated_at,"
-    " created_at, expires_at, payload, payload_version"
+    " created_at, expires_at, payload, payload_version, temporary"
 )
 _PAYLOAD = 11  # its place in _ROW
 ALIVE = "expires_at > :now AND created_at + :session_lifetime_s > :now"
@@ -95,12 +99,16 @@ class Use(NamedTuple):
 
 @dataclass(frozen=True)
 class Renewal:
-    """What every renewal of a session writes: when, by whom, and until when the session lives then."""
+    """What every renewal of a session writes: when, by whom, and until when the session lives then.
+
+    A temporary session lives until the earlier one of the two ends.
+    """
 
     now: float
     expires_at: float
     session_lifetime_s: float
     refreshed_from: str = ""
+    temporary_expires_at: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class SessionRow:
         used_generation: the newest generation whose current branch was used.
         rotated_at: when the tokens of `generation` and `branch` were given to a client for the last time.
         payload: the application's claims, without the engine's own.
+        temporary: whether the client keeps its tokens only until the browser is closed.
     """
 
     handle: str
@@ -128,6 +137,7 @@ class SessionRow:
     expires_at: float
     payload: dict[str, Any]
     payload_version: int
+    temporary: bool = False
 
     def ends_at(self, session_lifetime_s: float) -> float:
         """When it is over unless it is rotated before; what ALIVE asks, for a row that was read."""
@@ -136,7 +146,12 @@ class SessionRow:
     @classmethod
     def from_db(cls, values: Sequence[Any]) -> SessionRow:
         row = cls(*values)
-        return replace(row, secret=bytes(row.secret), payload=json.loads(values[_PAYLOAD]))
+        return replace(
+            row,
+            secret=bytes(row.secret),
+            payload=json.loads(values[_PAYLOAD]),
+            temporary=bool(row.temporary),
+        )
 
 
 class StoredSession(NamedTuple):
@@ -196,9 +211,9 @@ class SessionStore:
         await self._execute(
             f"INSERT INTO sessions ({_ROW}, data, created_from) VALUES"
             " (:handle, :user_id, :tenant_id, :secret, :generation, :branch, :parent_branch,"
-            " :used_generation, :rotated_at, :created_at, :expires_at, :payload, :payload_version, :data,"
-            " :created_from)",
-            {**vars(row), **texts},
+            " :used_generation, :rotated_at, :created_at, :expires_at, :payload, :payload_version,"
+            " :temporary, :data, :created_from)",
+            {**vars(row), "temporary": int(row.temporary), **texts},
         )
 
     async def load(self, handle: str) -> SessionRow | None:
@@ -256,7 +271,9 @@ class SessionStore:
         def work(connection: Connection) -> SessionRow | None:
             found = connection.execute(
                 f"UPDATE sessions SET {change}, rotated_at = :now, refreshed_from = :refreshed_from,"
-                " expires_at = CASE WHEN created_at + :session_lifetime_s < :expires_at"
+                " expires_at = CASE WHEN temporary = 1 AND :temporary_expires_at < :expires_at"
+                " AND :temporary_expires_at < created_at + :session_lifetime_s THEN :temporary_expires_at"
+                " WHEN created_at + :session_lifetime_s < :expires_at"
                 " THEN created_at + :session_lifetime_s ELSE :expires_at END"
                 f" WHERE handle = :handle AND {ALIVE} AND {condition} RETURNING {_ROW}",
                 {**vars(renewal), **parameters},

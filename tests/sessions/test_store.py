@@ -672,7 +672,7 @@ class TestSessionStore:
                     connection.execute(
                         "INSERT INTO sessions SELECT :handle, user_id, tenant_id, secret, generation,"
                         " used_generation, rotated_at, created_at, :end, payload, payload_version, data,"
-                        " created_from, refreshed_from, branch, parent_branch"
+                        " created_from, refreshed_from, branch, parent_branch, temporary"
                         " FROM sessions WHERE handle = 'h'",
                         {"handle": f"old {number}", "end": NOW - number},
                     )
