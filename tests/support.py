@@ -16,7 +16,10 @@ from sessions import SessionConfig, Sessions
 from sessions.keys import generate_private_key
 from sessions.store import Database
 from sessions.store.sqlite import SqliteDatabase
+from settings import Settings
 
+SITE = Settings().site_name
+HERE = f"http://localhost:{Settings().port}"  # the address of a server whose settings name none
 SECRET = b"only for the tests: 0123456789abcdef"
 ISSUER = "http://localhost:8888/auth"
 

@@ -248,9 +248,9 @@ MAY_BE_MISSING = re.compile(
 """What a run makes, and what readers make by following a page."""
 OF_THE_MACHINE = re.compile(r"/(etc|srv|var|root|home|usr|dev/shm|dev/\.\.\.)")
 PROGRAMS = """
-    adduser apt-get caddy cat cd certbot chmod chown cp createdb createuser curl docker done dropdb editor
-    export for git install journalctl ln mkdir mv nginx pg_dump pg_restore psql readlink rm sed sqlite3 sudo
-    systemctl tail tar
+    adduser apt-get caddy cat cd certbot chmod chown cp createdb createuser curl docker done dropdb
+    editor export for git grep install journalctl ln mkdir mv nginx pg_dump pg_restore psql readlink rm sed
+    sqlite3 sudo systemctl tail tar xargs
 """
 
 

@@ -56,6 +56,7 @@ def config(tmp_path: Path):
     return write
 
 
+@pytest.mark.kit
 class TestEverySettingIsDocumented:
     @pytest.mark.parametrize("entry", FIELDS, ids=lambda entry: entry.name)
     def test_a_setting_says_its_default_unit_effect_and_danger(self, entry):
@@ -113,6 +114,7 @@ def right_column(text: str) -> str:
 
 
 class TestDefaults:
+    @pytest.mark.kit
     def test_the_names_and_defaults_that_the_outside_relies_on(self):
         relied_on = {
             "port": 8888,
@@ -386,6 +388,7 @@ def test_a_wrong_value_is_refused_with_what_was_expected(name, value, expected):
     assert message.endswith(".")
 
 
+@pytest.mark.kit
 def test_every_setting_has_a_row_in_the_table_of_wrong_values():
     (table,) = (
         mark
@@ -549,7 +552,7 @@ def test_a_bad_combination_below_a_public_suffix_is_not_noticed():
 
 
 def test_the_issuer_is_the_api_server():
-    assert Settings().issuer == "http://localhost:8888/auth"
+    assert Settings(port=8888).issuer == "http://localhost:8888/auth"
     assert Settings(**OPEN_HTTPS, api_base_path="/api/auth").issuer == "https://www.example.com/api/auth"
     assert Settings(**WEB_SERVER).issuer == "https://api.example.com/auth"
     assert Settings(api_domain="https://API.example.com:443", **OPEN_HTTPS).issuer == (

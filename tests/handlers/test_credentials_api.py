@@ -13,7 +13,7 @@ import pytest
 from server import Application
 from tests.client import PASSWORD, Client, json_of, set_cookies
 from tests.handlers.parts import with_settings
-from tests.support import FakeClock
+from tests.support import SITE, FakeClock
 
 PATHS = ["/auth/signup", "/auth/signin"]
 EACH_PATH = pytest.mark.parametrize("path", PATHS)
@@ -180,7 +180,11 @@ async def test_a_taken_address_is_named(client: Client, app: Application) -> Non
         ("1234567", "Password must contain at least 8 characters"),
         ("password", "This password is too easy to guess. Please choose another one"),
         ("ANN@example.com", "Password must not be your email address"),
-        ("stormcellar", "Password must not be the name of this site"),
+        pytest.param(
+            SITE.lower(),
+            "Password must not be the name of this site",
+            marks=pytest.mark.skipif(len(SITE) < 8, reason="the name is too short for a password"),
+        ),
         ("x" * 1001, "Password must be at most 1,000 bytes long"),
     ],
 )

@@ -16,7 +16,7 @@ from settings import Settings
 from tests.client import NAVIGATION, Client
 from tests.handlers.parts import LIFETIME_S, implements, own_routes, with_settings
 from tests.kit import AsUser, Node
-from tests.support import FakeClock
+from tests.support import HERE, FakeClock
 
 in_development = with_settings(debug=True)
 STRIP = 'aria-label="Developer strip"'
@@ -131,7 +131,7 @@ async def test_where_sessions_are_another_servers_there_are_no_buttons(
 ) -> None:
     ann = await as_user()
     jwks_url = f"{base_url}/auth/jwt/jwks.json"
-    node = second_node(debug=True, jwks_url=jwks_url, api_domain="http://localhost:8888")
+    node = second_node(debug=True, jwks_url=jwks_url, api_domain=HERE)
     there = node.visited_by(ann)
     strip = (await page(there)).partition(STRIP)[2]
     assert ann.session_handle in strip

@@ -31,7 +31,7 @@ from tests.handlers.parts import LIFETIME_S, with_settings
 from tests.handlers.samples import PAID
 from tests.handlers.test_transfer import assert_all_cleared, bearer, exposed, method_of, new_tokens
 from tests.serving import ROOT
-from tests.support import FakeClock
+from tests.support import HERE, FakeClock
 
 NewClient = Callable[..., Client]
 
@@ -740,7 +740,7 @@ async def test_edge_47_at_the_root_no_address_has_two_slashes_and_renewing_works
     clock.advance(LIFETIME_S)
     response = await client.get("/session/refresh/return?redirectBack=/dashboard", follow=True)
     assert response.code == 200
-    assert client.front_token()["up"]["iss"] == "http://localhost:8888"
+    assert client.front_token()["up"]["iss"] == HERE
 
 
 @with_settings(api_base_path="/")

@@ -22,7 +22,7 @@ from tests.client import PASSWORD, Client, json_of, set_cookies
 from tests.handlers.mailbox import last_link, last_token, mails
 from tests.handlers.parts import LIFETIME_S, fail_to_end_sessions, with_settings
 from tests.sessions.helpers import until
-from tests.support import FakeClock
+from tests.support import HERE, SITE, FakeClock
 
 NewClient = Callable[..., Client]
 EMAIL, BOB = "ann@example.com", "bob@example.com"
@@ -109,7 +109,7 @@ async def test_the_walk_to_a_new_password(client: Client, app: Application, base
     await client.sign_up()
     assert json_of(await forget(client, base=base)) == OK
     (mail,) = await mails(app)
-    assert (mail.to, mail.subject) == (EMAIL, "Choose a new password for Stormcellar")
+    assert (mail.to, mail.subject) == (EMAIL, f"Choose a new password for {SITE}")
     assert "1 hour" in mail.text
     done = await reset(client, await last_token(app), base=base)
     assert (done.code, json_of(done)) == (200, OK)
@@ -329,7 +329,7 @@ async def test_the_walk_to_a_verified_address(client: Client, app: Application, 
 
     assert json_of(await client.call(f"{base}/user/email/verify/token", {})) == OK
     (mail,) = await mails(app)
-    assert (mail.to, mail.subject) == (EMAIL, "Confirm your e-mail address for Stormcellar")
+    assert (mail.to, mail.subject) == (EMAIL, f"Confirm your e-mail address for {SITE}")
     assert "1 day" in mail.text
     assert json_of(await client.call(f"{base}/user/email/verify", method="GET")) == {
         **OK,
@@ -678,7 +678,7 @@ async def test_links_name_our_own_address_whatever_host_was_asked(client: Client
         await client.call(
             "/auth/user/password/reset/token", {"formFields": fields(email=EMAIL)}, headers=headers
         )
-        assert (await last_link(app)).startswith("http://localhost:8888/reset-password?token=")
+        assert (await last_link(app)).startswith(f"{HERE}/reset-password?token=")
     assert len(await mails(app)) == 4
 
 
@@ -696,12 +696,12 @@ async def test_a_foreign_host_gets_no_mail_sent(client: Client, app: Application
     ("settings", "beginning"),
     [
         ({"debug": True, "port": 9000}, "http://localhost:9000/reset-password?"),
-        ({"debug": True, "mail_link_base_path": "/auth"}, "http://localhost:8888/auth/reset-password?"),
+        ({"debug": True, "mail_link_base_path": "/auth"}, f"{HERE}/auth/reset-password?"),
         (
             {"debug": True, "mail_link_base_path": "/auth", "website_domain": "http://localhost:3000"},
             "http://localhost:3000/auth/reset-password?",
         ),
-        ({"debug": True, "website_domain": "http://localhost:3000"}, "http://localhost:8888/reset-password?"),
+        ({"debug": True, "website_domain": "http://localhost:3000"}, f"{HERE}/reset-password?"),
     ],
 )
 @pytest.mark.gen_test

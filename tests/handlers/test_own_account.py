@@ -16,7 +16,7 @@ from sessions import Session
 from tests.client import PASSWORD, Client, set_cookies
 from tests.handlers.mailbox import last_path, last_token, mails
 from tests.handlers.parts import with_settings
-from tests.support import FakeClock
+from tests.support import SITE, FakeClock
 from tests.test_templates import Page
 
 NewClient = Callable[..., Client]
@@ -146,7 +146,7 @@ async def test_a_new_password_ends_all_other_sessions_and_this_one_goes_on_with_
     assert await signs_in(new_client(), EMAIL, NEW_PASSWORD)
     assert not await signs_in(new_client(), EMAIL, PASSWORD)
     assert [(mail.to, mail.subject) for mail in await mails(app)] == [
-        (EMAIL, "Your password at Stormcellar was changed")
+        (EMAIL, f"Your password at {SITE} was changed")
     ]
 
 
@@ -388,7 +388,7 @@ async def test_a_deleted_account_is_gone_with_all_its_sessions(
             lambda connection, table=table: connection.execute(f"SELECT * FROM {table}").fetchall()  # type: ignore[misc]
         )
         assert all(user_id not in row for row in rows), table
-    assert (await mails(app))[0].subject == "Your account at Stormcellar is deleted"
+    assert (await mails(app))[0].subject == f"Your account at {SITE} is deleted"
     await new_client().sign_up()
 
 

@@ -19,7 +19,7 @@ from tests.client import PASSWORD, Client, json_of, set_cookies
 from tests.handlers.mailbox import last_path, last_token, mails
 from tests.handlers.parts import LIFETIME_S, fail_to_end_sessions, with_settings
 from tests.smtp import PostOffice
-from tests.support import FakeClock
+from tests.support import HERE, SITE, FakeClock
 from tests.test_templates import Page
 
 NewClient = Callable[..., Client]
@@ -285,7 +285,7 @@ async def test_an_old_browser_can_send_the_form_of_a_page_that_has_no_referrer(
 async def test_the_walk_to_a_confirmed_address(client: Client, app: Application) -> None:
     """Signing up mails the link; until it is followed, protected pages say what is missing."""
     await client.sign_up()
-    assert [mail.subject for mail in await mails(app)] == ["Confirm your e-mail address for Stormcellar"]
+    assert [mail.subject for mail in await mails(app)] == [f"Confirm your e-mail address for {SITE}"]
     closed = await client.get("/dashboard?tab=2")
     assert (closed.code, title(closed)) == (403, "Please confirm your e&#8209;mail address")
     assert 'href="/dashboard?tab=2"' in closed.body.decode()
@@ -447,7 +447,7 @@ async def test_the_mailbox_shows_the_mails_of_development(client: Client, app: A
     (mail,) = await mails(app)
     assert 'href="/dev/mail/1"' in (await client.get("/dev/mail")).body.decode()
     page = Page((await client.get("/dev/mail/1")).body.decode())
-    assert "http://localhost:8888" + await last_path(app) in {link["href"] for link in page.all("a")}
+    assert HERE + await last_path(app) in {link["href"] for link in page.all("a")}
     html = await client.get("/dev/mail/1/html")
     assert html.body.decode() == mail.html
     assert "default-src 'none'" in html.headers["Content-Security-Policy"]
@@ -499,7 +499,7 @@ async def test_mails_leave_by_smtp_where_it_is_set_up(
         await other.mails.post_link(await other.accounts.create_password_reset(EMAIL))
         await other.mails.finish()
     message = office.message()
-    assert (message["To"], message["From"]) == (EMAIL, "Stormcellar <no-reply@example.com>")
+    assert (message["To"], message["From"]) == (EMAIL, f"{SITE} <no-reply@example.com>")
     text = message.get_body(("plain",)).get_content()  # type: ignore[union-attr]
     token = re.findall(r"https://www\.example\.com/reset-password\?token=([\w-]+)&tenantId=public", text)[0]
     assert (await other.accounts.reset_password(token, NEW_PASSWORD)).user_id == user.user_id
