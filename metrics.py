@@ -102,6 +102,10 @@ class Metrics:
         if not application.options.verify_only:
             self._gauge("hash_queue", "Passwords waiting to be hashed", lambda: application.hasher.waiting)
             self._gauge("audit_events_lost", "Events that could not be kept", lambda: application.audit.lost)
+            delivery = application.mails.delivery
+            self._gauge("mails_waiting", "Mails in the outbox", lambda: delivery.state.waiting)
+            self._gauge("mails_oldest_seconds", "Age of the oldest of them", lambda: delivery.state.oldest_s)
+            self._gauge("mails_given_up", "Mails that were not sent", lambda: delivery.given_up)
         self._lag = self._histogram("event_loop_lag", "How late the event loop was")
 
         if not application.options.verify_only:

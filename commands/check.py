@@ -13,6 +13,7 @@ import settings as configuration
 from commands.changelog import VERSION, entries_for_clones, recorded_version
 from commands.check_database import check_api_server, check_database, check_tls
 from commands.check_head import check_head
+from commands.check_mail import check_mail_server
 from commands.check_proxy import check_proxy
 from commands.check_settings import check_machine, check_settings, has_secret
 from commands.command import JSON, Argument, Call, Command
@@ -61,6 +62,8 @@ async def findings(call: Call) -> AsyncIterator[Finding]:
         async for finding in check_database(options):
             yield finding
         async for finding in check_head(options):
+            yield finding
+        async for finding in check_mail_server(options):
             yield finding
     if call.arguments.tls:
         for finding in check_tls(options):

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from accounts import OUTBOX_TABLES, USER_TABLES
 from accounts.limits import LIMIT_TABLES
 from audit import AUDIT_TABLES
+from commands.check_mail import check_outbox
 from commands.check_settings import has_secret
 from commands.command import key_ring
 from commands.finding import Finding, error, note, warning
@@ -89,6 +90,9 @@ async def _look_at(database: Database, options: Settings) -> AsyncIterator[Findi
                 f"The secret does not belong to this database: {failure}.",
                 "Set the secret that the servers on this database have.",
             )
+    if "outbox" in versions:
+        async for finding in check_outbox(database):
+            yield finding
     if options.uses_postgres:
         for finding in await _postgres(database, options):
             yield finding

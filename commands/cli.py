@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 import terminal
-from commands import backup, check, copy_database, events, new_page, sessions, site, users
+from commands import backup, check, copy_database, events, mails, new_page, sessions, site, users
 from commands.command import Call, Command
 from commands.output import CommandError
 from sessions import StoreUnavailableError
@@ -30,7 +30,7 @@ GROUPS: dict[str, Sequence[Command]] = {
     "Users": users.COMMANDS,
     "Sessions": sessions.COMMANDS,
     "What happened": events.COMMANDS,
-    "The site": [*check.COMMANDS, *backup.COMMANDS, *copy_database.COMMANDS],
+    "The site": [*check.COMMANDS, *mails.COMMANDS, *backup.COMMANDS, *copy_database.COMMANDS],
     "The code": [*new_page.COMMANDS, *site.COMMANDS],
 }
 

@@ -17,6 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from tornado.template import Loader
 
 from accounts import Delivery, Mail, Mailbox, Mailer, NoMailer, OneTimeToken, Outbox, SmtpMailer
+from accounts.smtp import CONVERSATION_S, SMTP_TIMEOUT_S
 from sessions.engine import DEFAULT_TENANT
 from settings import Settings
 
@@ -43,11 +44,21 @@ def make_mailer(options: Settings) -> Mailer:
     return NoMailer()
 
 
-def make_smtp_mailer(options: Settings) -> SmtpMailer:
+def make_smtp_mailer(
+    options: Settings, *, timeout_s: float = SMTP_TIMEOUT_S, conversation_s: float = CONVERSATION_S
+) -> SmtpMailer:
+    """Make what sends mails to smtp_url."""
     ehlo_name = options.smtp_ehlo_name or urlsplit(options.public_url).hostname or ""
-    if ":" in ehlo_name:
+    if ":" in ehlo_name and not ehlo_name.startswith("["):
         ehlo_name = f"[IPv6:{ehlo_name}]"
-    return SmtpMailer(options.smtp_url, options.mail_from, options.site_name, ehlo_name=ehlo_name)
+    return SmtpMailer(
+        options.smtp_url,
+        options.mail_from,
+        options.site_name,
+        ehlo_name=ehlo_name,
+        timeout_s=timeout_s,
+        conversation_s=conversation_s,
+    )
 
 
 class Mails:

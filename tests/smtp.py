@@ -7,8 +7,9 @@ import asyncio
 import email
 import email.policy
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
@@ -27,9 +28,28 @@ class PostOffice:
     taken: list[Envelope] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     refuse: str = ""
+    refuse_sender: str = ""
+    greetings: list[str] = field(default_factory=list)
+    password: str = PASSWORD
 
     def __post_init__(self) -> None:
         self.arrived = asyncio.Event()
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        self.greetings.append(hostname)
+        return responses
+
+    async def handle_MAIL(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.refuse_sender:
+            return self.refuse_sender
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -49,8 +69,22 @@ class PostOffice:
     ) -> AuthResult:
         assert isinstance(data, LoginPassword)
         self.logins.append(data.login.decode())
-        is_right = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
+        is_right = (data.login, data.password) == (USER.encode(), self.password.encode())
         return AuthResult(success=is_right, handled=False)
+
+    @contextmanager
+    def open_in_thread(self, **options: Any) -> Iterator[str]:
+        """Serve beside a test that has no event loop of its own; yields `host:port`."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+        serving = self.open(**options)
+        try:
+            yield asyncio.run_coroutine_threadsafe(serving.__aenter__(), loop).result()
+        finally:
+            asyncio.run_coroutine_threadsafe(serving.__aexit__(None, None, None), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
 
     def message(self) -> EmailMessage:
         """The one mail that was taken."""

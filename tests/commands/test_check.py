@@ -39,6 +39,7 @@ from settings import Settings, load
 from tests.commands.conftest import Manage
 from tests.postgres import Cluster
 from tests.serving import ROOT
+from tests.smtp import PostOffice
 from tests.support import cheap_keys
 
 SOUND: dict[str, object] = {
@@ -187,7 +188,9 @@ def test_a_sound_site_ends_with_0_and_a_line_of_json_for_each_finding(
 ) -> None:
     words = [f"--{name.replace('_', '-')}={value}" for name, value in SOUND.items() if isinstance(value, str)]
     assert manage("list-users").code == 0
-    done = manage("check", "--json", "--trusted-proxies=127.0.0.1", *words)
+    with PostOffice().open_in_thread() as host:
+        words.append(f"--smtp-url=smtp://{host}")
+        done = manage("check", "--json", "--trusted-proxies=127.0.0.1", *words)
     assert [record for record in done.records if record["level"] == "error"] == []
     assert done.code == 0
     assert all(set(record) == {"level", "what", "advice"} for record in done.records)
