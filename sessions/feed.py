@@ -11,7 +11,12 @@ revocations of one access-token lifetime, however many sessions there are.
     lost      entries may have been missed since the database was last heard
 
 After a loss all that the database holds is read, not only what is newer than the last entry known: it may
-have come back as another copy, restored or promoted, which gives ids anew that were already seen.
+have come back as another copy, restored or promoted, which gives ids again that were already seen. Another
+copy is noticed without a loss too: its timeline is another one, or its highest id is lower.
+
+A copy may lack the latest entries. This process then writes the revocations that it remembers to the store
+again, before the feed counts as live, so that servers which start later know them. Changes of claims that the
+copy lacks are forgotten here: the store cannot deliver those claims any more.
 
 When signing keys came or went, the keys are read again before any entry read with that news counts as
 heard: "live" also says that no deleted key is trusted.
@@ -67,8 +72,11 @@ class Feed:
         self._clock = clock
         self._reload_keys = reload_keys
         self._last_id = 0
-        self._losses = 0
-        self._heard: set[FeedEntry] = set()
+        self._timeline: str | None = None
+        self._losses = self._losses_mended = 0
+        self._read_again: set[tuple[str, str]] = set()  # kind and handle of all entries read since a loss
+        self._heard: dict[FeedEntry | str, float] = {}
+        """Entries that the listeners were told of, or the handle where the entry is a revocation."""
         self._listeners: list[Listener] = []
         self._news = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
@@ -103,7 +111,7 @@ class Feed:
         self.payload_versions = {
             handle: entry for handle, entry in self.payload_versions.items() if entry[1] > now
         }
-        self._heard = {entry for entry in self._heard if entry.keep_until > now}
+        self._heard = {entry: until for entry, until in self._heard.items() if until > now}
 
     def note_revoked(self, handle: str, until: float, reason: str) -> None:
         """Know of this process' own revocation before it is acknowledged, not a moment later."""
@@ -124,6 +132,7 @@ class Feed:
     def _lost(self) -> None:
         self._losses += 1
         self._last_id = 0
+        self._read_again = set()
         if self.state == "live":
             log.warning("the revocation feed is lost: the database cannot be heard")
             self.state = "lost"
@@ -144,6 +153,7 @@ class Feed:
     async def _catch_up(self) -> None:
         while True:
             losses = self._losses
+            await self._notice_another_copy()
             entries = await self._store.feed_after(self._last_id, PAGE)
             if any(entry.kind == "keys" for entry in entries):
                 await self._reload_keys()
@@ -151,17 +161,48 @@ class Feed:
                 continue
             for entry in entries:
                 self._apply(entry)
-            if len(entries) < PAGE:
+            if len(entries) < PAGE and not await self._mend_losses():
                 break
         if self.state == "lost":
             log.warning("the revocation feed has caught up")
         self.state = "live"
 
+    async def _notice_another_copy(self) -> None:
+        copy = await self._store.feed_copy()
+        is_another = copy.newest_id < self._last_id or copy.timeline != (self._timeline or copy.timeline)
+        self._timeline = copy.timeline
+        if is_another:
+            self._lost()
+
+    async def _mend_losses(self) -> bool:
+        """After a loss, write what the store lacks to it again; True if there is more to read then."""
+        losses = self._losses
+        if losses == self._losses_mended:
+            return False
+        now = self._clock.now()
+        missing = [
+            (handle, self.reasons.get(handle, ""), until)
+            for handle, until in self.revoked.items()
+            if until > now and ("revoked", handle) not in self._read_again
+        ]
+        self.payload_versions = {
+            handle: entry
+            for handle, entry in self.payload_versions.items()
+            if ("payload", handle) in self._read_again
+        }
+        if missing:
+            log.warning("the store has lost %d revocations, which are written to it again", len(missing))
+            await self._store.revoke_again(missing)
+        self._losses_mended = losses
+        return bool(missing)
+
     def _apply(self, entry: FeedEntry) -> None:
         self._last_id = max(self._last_id, entry.id)
-        if entry.keep_until <= self._clock.now() or entry in self._heard:
+        self._read_again.add((entry.kind, entry.handle))
+        news = entry.handle if entry.kind == "revoked" else entry
+        if entry.keep_until <= self._clock.now() or news in self._heard:
             return
-        self._heard.add(entry)
+        self._heard[news] = entry.keep_until
         if entry.kind == "revoked":
             self.note_revoked(entry.handle, entry.keep_until, entry.reason)
         elif entry.kind == "payload":

@@ -144,7 +144,7 @@ class _Statements:
     def __init__(self, wire: Wire, call: _Call | None = None, tells_timeline: bool = False) -> None:
         self._wire = wire
         self._call = call
-        self.copy_sql = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)" if tells_timeline else ""
+        self.timeline_sql = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)" if tells_timeline else ""
 
     def execute(self, sql: str, parameters: Mapping[str, Any] = {}, /) -> Cursor:
         text, names = _translated(sql)

@@ -67,6 +67,7 @@ TABLES = (
     """,
 )
 
+AGAIN_AT_ONCE = 200  # revocations in one transaction
 _ROW = (
     "handle, user_id, tenant_id, secret, generation, branch, parent_branch, used_generation, rotated_at,"
     " created_at, expires_at, payload, payload_version, temporary"
@@ -176,6 +177,13 @@ class FeedEntry:
     payload_version: int
     reason: str
     keep_until: float
+
+
+class FeedCopy(NamedTuple):
+    """The feed in one copy of the database: the highest id, and PostgreSQL's timeline or ""."""
+
+    newest_id: int
+    timeline: str
 
 
 @dataclass(frozen=True)
@@ -468,6 +476,32 @@ class SessionStore:
             return [FeedEntry(*row) for row in rows]
 
         return await self.database.read(work)
+
+    async def feed_copy(self) -> FeedCopy:
+        """Ask which copy of the database this is, and how far its feed goes."""
+
+        def work(connection: Connection) -> FeedCopy:
+            newest = connection.execute("SELECT coalesce(max(id), 0) FROM feed", {}).fetchone()[0]
+            timeline = getattr(connection, "timeline_sql", "")
+            return FeedCopy(newest, connection.execute(timeline, {}).fetchone()[0] if timeline else "")
+
+        return await self.database.read(work)
+
+    async def revoke_again(self, revocations: Sequence[tuple[str, str, float]]) -> None:
+        """Write revocations that the store has lost: each a handle, the reason, and `keep_until`."""
+
+        def work_for(batch: Sequence[tuple[str, str, float]]) -> Callable[[Connection], None]:
+            def work(connection: Connection) -> None:
+                for handle, _, _ in batch:
+                    connection.execute("DELETE FROM sessions WHERE handle = :handle", {"handle": handle})
+                for handle, reason, keep_until in batch:
+                    _tell(connection, "revoked", handle, 0, reason, keep_until)
+
+            return work
+
+        ordered = sorted(revocations)  # see _revoke
+        for start in range(0, len(ordered), AGAIN_AT_ONCE):
+            await self.database.write(work_for(ordered[start : start + AGAIN_AT_ONCE]))
 
     # -- signing keys -------------------------------------------------------------------------------
 

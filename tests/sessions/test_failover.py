@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from sessions.errors import StoreUnavailableError
+from sessions import Sessions, StoreUnavailableError, UnauthorisedError
 from sessions.store import Connection
 from sessions.store.postgres import PostgresDatabase, read_address
 from sessions.store.postgres_connect import first_of, split_hosts, timeline_of
 from tests.failover import Pair
 from tests.parts import require
 from tests.postgres import DATABASE, DEADLINE_S, PASSWORD_IN_ADDRESS, Cluster, Wire, set_limits
+from tests.sessions.helpers import refresh, sign_in, until, use
+from tests.support import FakeClock, running_engine
 
 NOTES = ("CREATE TABLE notes (body TEXT)",)
 
@@ -183,3 +186,74 @@ class TestAddresses:
         with pytest.raises(psycopg.OperationalError, match="refused"):
             first_of(refuse, [1, 0, 2])
         assert sorted(asked) == [0, 1, 2]
+
+
+@pytest.mark.postgres
+class TestLostRevocations:
+    @pytest.mark.parametrize("feed", ["", "&stormcellar_feed=poll"], ids=["listen", "poll"])
+    def test_no_revoked_session_comes_back_while_one_server_remembers_it(self, pair: Pair, feed: str) -> None:
+        """The replica lags, so the failover loses acknowledged sign-outs, and a server starts later."""
+
+        async def story() -> None:
+            clock = FakeClock()
+            async with running_engine(pair.url + feed, clock) as one:
+                ended = [await sign_in(one) for _ in range(4)]
+                kept, changed = await sign_in(one), await sign_in(one)
+                await asyncio.to_thread(pair.wait_until_replayed)
+                await asyncio.to_thread(pair.cut_replication)
+                for tokens in ended:
+                    session = await one.get_session(tokens.access_token)
+                    assert session
+                    await session.revoke()
+                session = await one.get_session(changed.access_token)
+                assert session
+                await session.merge_into_access_token_payload({"role": "editor"})
+                await asyncio.to_thread(pair.fail_over)
+                async with serving_again(pair.url, clock) as two:
+                    await until(lambda: one.feed.state == "live" and knows_all_of(two, one))
+                    for engine in (one, two):
+                        for tokens in ended:
+                            with pytest.raises(UnauthorisedError):
+                                await refresh(engine, tokens)
+                            with pytest.raises(UnauthorisedError):
+                                await engine.get_session(tokens.access_token)
+                        await use(engine, await refresh(engine, kept))
+                        await use(engine, await refresh(engine, changed))
+
+        asyncio.run(story())
+
+    def test_a_session_that_the_failover_lost_is_refused_and_a_new_one_begins(self, pair: Pair) -> None:
+        async def story() -> None:
+            clock = FakeClock()
+            async with running_engine(pair.url, clock) as engine:
+                await asyncio.to_thread(pair.wait_until_replayed)
+                await asyncio.to_thread(pair.cut_replication)
+                lost = await sign_in(engine)
+                await asyncio.to_thread(pair.fail_over)
+                async with serving_again(pair.url, clock):
+                    pass
+                await until(lambda: engine.feed.state == "live")
+                with pytest.raises(UnauthorisedError) as refused:
+                    await refresh(engine, lost)
+                assert refused.value.clear_tokens
+                await use(engine, await sign_in(engine))
+
+        asyncio.run(story())
+
+
+@contextlib.asynccontextmanager
+async def serving_again(url: str, clock: FakeClock) -> AsyncIterator[Sessions]:
+    """Start an engine as soon as the store answers again."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            async with running_engine(url, clock) as engine:
+                yield engine
+                return
+        except StoreUnavailableError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+
+def knows_all_of(engine: Sessions, other: Sessions) -> bool:
+    return engine.feed.revoked.keys() >= other.feed.revoked.keys()

@@ -142,6 +142,7 @@ class MachineDatabase(SqliteDatabase):
         self.stopped = asyncio.Event()
 
     async def open(self) -> None:
+        self.path.touch()
         self.connection = self._connect()
         self.connection.execute("PRAGMA journal_mode=WAL")
         self.connection.execute("PRAGMA synchronous=OFF")  # processes crash here, the machine does not
