@@ -49,6 +49,8 @@ from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
 from handlers.base import BaseHandler
+from handlers.dev_key import PATH as OPEN_PATH
+from handlers.dev_key import developer_key
 from handlers.dev_strip import Developer
 from handlers.headers import StandingHeaders, default_headers
 from handlers.known_clients import KnownClients
@@ -147,7 +149,7 @@ class Application(TornadoApplication):
             self._keep_accounts(password_parameters, mailer, claims, global_claim_validators, engine_options)
         self.live = LiveConnections(self.sessions)
         self.journal = Journal(self.clock, audit=None if options.verify_only else self.audit)
-        self.developer = Developer(self.clock) if options.debug else None
+        self.developer = Developer(self.clock, developer_key(options)) if options.debug else None
         self.journal.on_event = self.developer.hear if self.developer else None
         self.sessions.on_event = self._hear_session
         self.metrics = self.journal.metrics = self._metrics()
@@ -488,6 +490,9 @@ def announce(options: Settings, port: int) -> None:
         print(f"Its sessions are those of {options.api_domain}; it keeps nothing", flush=True)
     else:
         print(f"Its data is in {place}", flush=True)
+    if options.debug and options.is_public and not options.verify_only:
+        opened = f"{options.origin}{OPEN_PATH}?key={developer_key(options)}"
+        print(f"Other machines can reach it. Your browser gets the developer tools at {opened}", flush=True)
     print("Ctrl+C stops it.", flush=True)
 
 

@@ -444,8 +444,10 @@ class Settings:
         effect="Developer conveniences: the server restarts itself when a file changes, and errors are "
         "shown in detail in the terminal. Each page has the developer strip at its foot, which shows the "
         "session and breaks it on purpose. Start-up checks against insecure combinations are relaxed.",
-        danger="Never for the public: it admits cookies over plain HTTP and sample secrets. Together with a "
-        "public https:// address the server does not start.",
+        danger="Never for the public: it admits cookies over plain HTTP, keeps mails in a mailbox that pages "
+        "show, and takes a sample secret on loopback. If other machines reach public_url, the developer "
+        "tools are open only to a browser that has used the address which the terminal prints "
+        "(docs/start.md).",
     )
     data_dir: Path = setting(
         Path("var"),
@@ -851,6 +853,16 @@ class Settings:
         return self.public_url.startswith("https://")
 
     @property
+    def is_public(self) -> bool:
+        """Whether visitors on other machines can type the public URL."""
+        return bool(self.public_url) and not is_loopback(_host_of(self.public_url))
+
+    @property
+    def admits_samples(self) -> bool:
+        """Whether a sample will do as secret: only the developer's own machine reaches the site."""
+        return self.debug and not self.is_public
+
+    @property
     def anti_csrf_mode(self) -> Literal["NONE", "VIA_CUSTOM_HEADER", "VIA_TOKEN"]:
         """The anti-CSRF mode that holds, with "auto" decided."""
         if self.anti_csrf != "auto":
@@ -941,17 +953,9 @@ def _an_older_cookie_domain_is_another(settings: Settings) -> None:
     )
 
 
-def _the_public_gets_https_and_no_debug(settings: Settings) -> None:
-    public = settings.public_url and not is_loopback(_host_of(settings.public_url))
+def _the_public_gets_https(settings: Settings) -> None:
     _refuse_if(
-        public and settings.cookie_secure and settings.debug,
-        f"debug is on and public_url is {settings.public_url}, but debug is never for the public. "
-        "Turn debug off, or use a loopback public_url while developing.",
-        "debug",
-        "public_url",
-    )
-    _refuse_if(
-        public and not settings.cookie_secure and not settings.debug,
+        settings.is_public and not settings.cookie_secure and not settings.debug,
         f"public_url is {settings.public_url}, but it must be https:// outside this machine, because over "
         "http:// cookies cannot be Secure and anyone on the way can take them. Put a proxy with TLS in front "
         "and write https:// in public_url; for trials on a closed network, turn debug on.",
@@ -972,9 +976,10 @@ def _an_open_address_has_a_public_url(settings: Settings) -> None:
 
 def _a_sample_secret_is_for_debug_only(settings: Settings) -> None:
     _refuse_if(
-        settings.secret and not settings.debug and _looks_like_a_sample(settings.secret),
+        settings.secret and not settings.admits_samples and _looks_like_a_sample(settings.secret),
         "secret is set to what looks like a sample (a phrase such as change-me, or fewer than 12 different "
-        "characters), but it must be random while debug is off. Leave it empty and one is made, or set one: "
+        "characters), but it must be random while debug is off or public_url names another host than this "
+        "one. Leave it empty and one is made, or set one: "
         f"{NEW_SECRET}.",
         "secret",
         "debug",
@@ -1126,7 +1131,7 @@ RULES: tuple[Callable[[Settings], None], ...] = (
     _lifetimes_are_in_order,
     _keys_outlive_tokens,
     _an_older_cookie_domain_is_another,
-    _the_public_gets_https_and_no_debug,
+    _the_public_gets_https,
     _an_open_address_has_a_public_url,
     _a_sample_secret_is_for_debug_only,
     _cookies_fit_the_public_url,
@@ -1425,7 +1430,7 @@ def _read_secret(path: Path, settings: Settings) -> bytes:
             "data_dir",
         )
     text = secret.decode(errors="replace")
-    if len(text) < SECRET_MIN_LENGTH or (_looks_like_a_sample(text) and not settings.debug):
+    if len(text) < SECRET_MIN_LENGTH or (_looks_like_a_sample(text) and not settings.admits_samples):
         raise SettingsError(
             f"The secret in {path} is too short or a sample, but it must be random and have at least "
             f"{SECRET_MIN_LENGTH} characters. Remove the file and a new one is made.",

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from tornado.web import Application, RequestHandler
 
+from settings import is_loopback
+
 LINES_AROUND = 5
 RETRY_S = 2
 STYLE = """\
@@ -87,6 +89,11 @@ def is_own_host(name: str, origin: str) -> bool:
     return True
 
 
+def is_reached_by_others(origin: str) -> bool:
+    """Whether visitors on other machines can type the site's address: they get no traceback."""
+    return bool(origin) and not is_loopback(urlsplit(origin).hostname or "")
+
+
 class FailureHandler(RequestHandler):
     """Every address and method: 503 with the failure."""
 
@@ -99,7 +106,7 @@ class FailureHandler(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
         self.set_header("Retry-After", str(RETRY_S))
-        if not is_own_host(self.request.host_name, self.origin):
+        if is_reached_by_others(self.origin) or not is_own_host(self.request.host_name, self.origin):
             self.finish("The server does not start. Its terminal says why.")
         elif "text/html" in self.request.headers.get("Accept", ""):
             self.finish(page(self.failure))

@@ -6,10 +6,10 @@ from __future__ import annotations
 from tornado.web import HTTPError
 
 from accounts import Mailbox
-from handlers.base import BaseHandler
+from handlers.dev_key import DeveloperOnly
 
 
-class DevMailHandler(BaseHandler):
+class DevMailHandler(DeveloperOnly):
     """What the pages of the mailbox share."""
 
     public = "in development everybody is the developer"

@@ -24,6 +24,7 @@ from tornado.web import HTTPError
 
 from handlers.access_log import printable
 from handlers.base import BaseHandler, ProtectedHandler
+from handlers.dev_key import COOKIE, DeveloperOnly, is_developer
 from handlers.return_address import return_address
 from journal import Event
 from logs import current_request
@@ -123,11 +124,15 @@ class Strip:
 class Developer:
     """What one process knows for the developers who work with it.
 
+    Args:
+        key: opens the tools for a browser (handlers/dev_key.py); "": they are open.
+
     A browser is told by its address and by what it calls itself: other sites' requests bring no cookie.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, key: str = "") -> None:
         self._clock = clock
+        self.key = key
         self._refusals: deque[tuple[tuple[str, str], Refusal]] = deque(maxlen=MOST_REFUSALS)
         self._to_lose: set[str] = set()
 
@@ -186,8 +191,10 @@ class Developer:
 
     # -- for pages ------------------------------------------------------------------------------------
 
-    def strip(self, handler: BaseHandler) -> Strip:
-        """The strip of the page that is being rendered."""
+    def strip(self, handler: BaseHandler) -> Strip | None:
+        """The strip of the page that is being rendered; None for other people than the developer."""
+        if not is_developer(handler.app, handler.get_cookie(COOKIE) or ""):
+            return None
         session = handler.session
         refusals = self.refusals_of(handler.request)
         telling = (
@@ -233,7 +240,7 @@ async def expired_tokens(sessions: Sessions, session: Session) -> Tokens:
 # -- handlers ---------------------------------------------------------------------------------------
 
 
-class DevHandler(BaseHandler):
+class DevHandler(DeveloperOnly):
     """What the strip's handlers share."""
 
     @property

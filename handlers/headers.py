@@ -52,7 +52,7 @@ def default_headers(options: Settings) -> list[tuple[str, str]]:
         ("Cache-Control", "private, no-store"),
         ("Vary", "Cookie, Sec-Fetch-Dest"),
     ]
-    if options.cookie_secure:
+    if options.cookie_secure and not options.debug:  # a tunnel's name is borrowed
         reach = "; includeSubDomains" if options.hsts_include_subdomains else ""
         headers.append(("Strict-Transport-Security", f"max-age={HSTS_S}{reach}"))
     return headers

@@ -20,6 +20,7 @@ from handlers import (
     admin,
     arrival,
     auth_api,
+    dev_key,
     dev_mail,
     dev_strip,
     devices,
@@ -124,6 +125,7 @@ def routes(settings: Settings) -> list[URLSpec]:
     else:
         table += [route for extra in installed() for route in extra.routes(settings)]
     if settings.debug:
+        table.append(URLSpec(dev_key.PATH, dev_key.OpenHandler))
         table.append(URLSpec(r"/dev/why", dev_strip.WhyHandler))
         table.append(URLSpec(base + r"/openapi\.json", openapi.OpenAPIHandler, {"table": table}))
     return table

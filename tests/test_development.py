@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from development import files
-from development.failures import Failure, is_own_host, page
+from development.failures import Failure, is_own_host, is_reached_by_others, page
 from tests.copies import copy_of_the_project
 from tests.serving import ServerProcess
 
@@ -221,3 +221,17 @@ def test_the_file_of_settings_is_found_where_a_start_looks_for_it() -> None:
         Path("/a"),
     ]
     assert files.config_files(["--config"], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("", False),
+        ("http://localhost:8888", False),
+        ("https://127.0.0.1:8443", False),
+        ("https://a-name.tunnel.example", True),
+        ("http://192.168.1.20:8888", True),
+    ],
+)
+def test_visitors_of_other_machines_see_no_traceback(origin: str, expected: bool) -> None:
+    assert is_reached_by_others(origin) is expected

@@ -428,7 +428,11 @@ def test_every_setting_has_a_row_in_the_table_of_wrong_values():
         ({"address": "0.0.0.0"}, ("address", "public_url"), "Set public_url"),
         ({"address": "::"}, ("address", "public_url"), "Set public_url"),
         ({"address": "build.example"}, ("address", "public_url"), "Set public_url"),
-        ({"debug": True, **OPEN_HTTPS}, ("debug", "public_url"), "Turn debug off"),
+        (
+            {"debug": True, **OPEN_HTTPS, "secret": "please-CHANGE-ME-in-production-0123"},
+            ("secret", "debug"),
+            "public_url names another host",
+        ),
         ({"secret": "please-CHANGE-ME-in-production-0123"}, ("secret", "debug"), "Leave it empty"),
         ({"secret": "ab12" * 8}, ("secret", "debug"), "Leave it empty"),
         ({"cookie_same_site": "none"}, ("cookie_same_site", "public_url"), "https:// address"),
