@@ -17,6 +17,7 @@ from tests.serving import LAST_LINE
 pytestmark = pytest.mark.faults
 
 VISITORS, WARM_UP, ROUNDS = 6, 40, 120
+MOST_DESCRIPTORS = 4  # some threads open the database when they are first needed; a leak would show hundreds
 MOST_GROWTH_PERCENT = 10  # the tokens that are remembered meanwhile among it; their number is limited
 HELD = re.compile(r"Executing .* took ([0-9.]+) seconds")
 
@@ -62,8 +63,9 @@ def test_use_leaves_memory_and_descriptors_as_they_were(tmp_path: Path, figures:
                 f"{growth:.1f} % in {requests}", met=growth <= MOST_GROWTH_PERCENT,
             )  # fmt: skip
             figures.keep(
-                "steady state: descriptors more", "SQLite", "none", f"{more} in {requests}", met=more <= 0
-            )
+                "steady state: descriptors more", "SQLite", f"most {MOST_DESCRIPTORS}",
+                f"{more} in {requests}", met=more <= MOST_DESCRIPTORS,
+            )  # fmt: skip
 
     run(story)
 
