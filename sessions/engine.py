@@ -95,6 +95,7 @@ PURGE_FIRST, PURGE_BATCH = 20, 500
 PURGE_WRITE_S = 0.025  # what one batch should take
 PURGE_AT_MOST_S = 20.0
 REFRESH_ATTEMPTS = 5
+BRIEFLY_S, ASK_AGAIN_S = 0.5, 1.0
 ANSWER_RESOLUTION_S = 1.0  # repeated answers within it are not written one by one
 MESSAGE_KEPT_S = 60.0
 MOST_LISTED = 500
@@ -147,6 +148,7 @@ class Sessions:
             remembered=config.remembered_tokens,
         )
         self._uses: set[Use] = set()  # not yet in the store
+        self._ask_again_at = 0.0  # of time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._note_use_task: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -379,18 +381,39 @@ class Sessions:
             raise TryRefreshTokenError("the session's claims have changed")
 
     async def _ask_store(self, token: AccessToken, *, must_answer: bool) -> None:
-        try:
+        if must_answer:
             row = await self._store.load(token.handle)
-        except StoreUnavailableError:
-            if must_answer:
-                raise
-            return
+        else:
+            answer = await self._ask_store_briefly(token.handle)
+            if answer is None:
+                return
+            row = answer[0]
         if row is None or not self._is_alive(row):
             raise self.session_is_gone(token.handle, "is not in the store")
         if (row.user_id, row.tenant_id) != (token.user_id, token.tenant_id):
             raise UnauthorisedError(f"session {session_hash(token.handle)} is somebody else's in the store")
         if token.payload_version < row.payload_version or token.generation < row.generation - 1:
             raise TryRefreshTokenError("the access token is older than what the store knows")
+
+    async def _ask_store_briefly(self, handle: str) -> tuple[SessionRow | None] | None:
+        """Read a session for a page that is served without an answer too.
+
+        The page waits for `BRIEFLY_S` at most. Afterwards pages do not ask for `ASK_AGAIN_S`, so a database
+        that swallows packets delays one page and not all of them.
+
+        Returns:
+            The row, or None in its place if there is no such session; None if the store did not answer.
+        """
+        if time.monotonic() < self._ask_again_at:
+            return None
+        reading = asyncio.ensure_future(self._store.load(handle))
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({reading}, timeout=BRIEFLY_S)
+        if reading.done():
+            with contextlib.suppress(StoreUnavailableError):
+                return (reading.result(),)
+        self._ask_again_at = time.monotonic() + ASK_AGAIN_S
+        return None
 
     def _is_alive(self, row: SessionRow) -> bool:
         return self.clock.now() < row.ends_at(self.config.session_lifetime_s)

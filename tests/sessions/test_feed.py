@@ -15,6 +15,7 @@ from sessions import (
     TryRefreshTokenError,
     UnauthorisedError,
 )
+from sessions import engine as engine_module
 from sessions import feed as feed_module
 from sessions.keys import CLOCK_MARGIN_S
 from sessions.store import Connection
@@ -231,6 +232,32 @@ def test_with_the_feed_lost_the_store_is_asked_instead(tmp_path: Path) -> None:
                 await two.get_session(tokens[1].access_token)
             assert await two.get_session(tokens[2].access_token)
             assert two.feed.state == "lost"
+
+    asyncio.run(story())
+
+
+def test_with_the_feed_lost_a_silent_store_delays_one_page_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database swallows packets: nothing refuses, and nothing answers."""
+    monkeypatch.setattr(engine_module, "BRIEFLY_S", 0.01)
+    monkeypatch.setattr(engine_module, "ASK_AGAIN_S", DEADLINE_S)
+
+    async def story() -> None:
+        database = FaultyDatabase(tmp_path / "db", deaf=True)
+        async with engine_on(database, FakeClock()) as engine:
+            tokens = await sign_in(engine)
+            database.on_lost()
+            asked: list[str] = []
+
+            async def silent(handle: str) -> None:
+                asked.append(handle)
+                await asyncio.Event().wait()
+
+            monkeypatch.setattr(engine._store, "load", silent)
+            for _ in range(20):
+                assert await engine.get_session(tokens.access_token)
+            assert len(asked) == 1
 
     asyncio.run(story())
 
