@@ -52,7 +52,7 @@ class Parent:
         self._sockets: list[socket.socket] = []
 
     async def run(self, announce: Callable[[int], None]) -> None:
-        """Serve; `announce` is called once, with the port.
+        """Serve, and call `announce` once, with the port.
 
         Raises:
             SystemExit: the first child did not start; it has said why.
@@ -86,7 +86,7 @@ class Parent:
         self._stop.set()
 
     async def _spawn(self) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
-        """A new child, and what it will report."""
+        """Start a child; returns it with the stream of its reports."""
         read_end, write_end = os.pipe()
         numbers = [listening.fileno() for listening in self._sockets]
         environment = {
@@ -170,7 +170,7 @@ class Parent:
 
 
 async def _next(reports: asyncio.StreamReader) -> dict[str, Any] | None:
-    """The next report; None if the child has ended without one."""
+    """Read the next report; None if the child has ended without a report."""
     line = await reports.readline()
     return json.loads(line) if line else None
 
