@@ -671,6 +671,16 @@ class Settings:
         danger="Browsers that restore their tabs keep temporary cookies after they were closed; with a long "
         "lifetime the session is then open to the next person.",
     )
+    max_sessions_per_user: int = setting(
+        100,
+        unit="-",
+        minimum=1,
+        maximum=10_000,
+        effect="How many sessions a user may have. If a user has more after signing in, the oldest of them "
+        "end, at most 100 at each sign-in. Sessions that your own code begins with the engine end none.",
+        danger="Low: people with many devices are signed out on the oldest one. High: a script that signs "
+        "in again and again fills the database, and signing out everywhere takes longer.",
+    )
     refresh_grace_s: int = setting(
         30,
         unit="seconds",
@@ -799,6 +809,13 @@ class Settings:
         "pages. /auth: where SuperTokens' pre-built UI has its pages by default, on website_domain if that "
         "is set.",
         danger="If no page is there, the links lead nowhere.",
+    )
+    registration: Literal["open", "closed"] = setting(
+        "open",
+        unit="-",
+        effect="Who can make an account. open: every visitor, at /signup and by the JSON endpoint; closed: "
+        "only an operator, with `manage.py create-user`. Existing users sign in as before.",
+        danger="open: strangers have accounts, so do not take a signed-in user for a trusted one.",
     )
     email_verification: Literal["off", "optional", "required"] = setting(
         "off",

@@ -3,7 +3,7 @@
 
 from accounts.database import Database
 from accounts.delivery import Delivery
-from accounts.emails import normalise_email
+from accounts.emails import normalise_email, shown_email
 from accounts.errors import (
     AccountError,
     EmailError,
@@ -56,4 +56,5 @@ __all__ = [
     "WrongCredentialsError",
     "check_password",
     "normalise_email",
+    "shown_email",
 ]

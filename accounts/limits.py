@@ -25,17 +25,20 @@ import hashlib
 import hmac
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from accounts.attempts import EqualAttempts, Reservations
 from accounts.database import Connection, Database
 from accounts.emails import normalise_email
 from accounts.errors import EmailError, FieldErrors, ThrottledError, WrongCredentialsError
 from accounts.users import EMAIL_TAKEN, Clock
 
 log = logging.getLogger("stormcellar.accounts")
+
+T = TypeVar("T")
 
 MINUTE_S, HOUR_S = 60, 60 * 60
 FAILURE_REMEMBERED_S = 6 * HOUR_S
@@ -114,6 +117,7 @@ CONFIRMATION = Limit(
     renewed=True,
     ceiling=100,
 )
+PASSKEY_CLIENT = Limit("passkey client", 100, 10 * MINUTE_S, "There were too many refused passkeys.")
 SIGN_UP = Limit("sign-up", 100, HOUR_S, "Too many accounts were made from here.")
 LOOK_UP = Limit("look-up", 25, 10 * MINUTE_S, "Too many addresses were tried from here.")
 RESET_ACCOUNT = Limit("reset account", 5, HOUR_S, _MAILS)
@@ -144,6 +148,8 @@ class Limits:
         self._clock = clock
         self._key = key
         self.enabled = enabled
+        self._reservations = Reservations()
+        self._equal_attempts = EqualAttempts()
         self.on_throttled: Callable[[ThrottledError], None] = _log_throttled
 
     async def open(self) -> None:
@@ -157,6 +163,14 @@ class Limits:
             gone = await self._database.write(self._delete_some)
 
     # -- what is limited ----------------------------------------------------------------------------
+
+    async def once(self, what: Sequence[str], attempt: Callable[[], Awaitable[T]]) -> T:
+        """Make an attempt, which equal ones that come meanwhile share: they are one guess.
+
+        Args:
+            what: what makes two attempts equal, the password included.
+        """
+        return await self._equal_attempts.run(tuple(what), attempt)
 
     @asynccontextmanager
     async def signing_in(
@@ -200,6 +214,18 @@ class Limits:
             yield
 
     @asynccontextmanager
+    async def using_passkey(self, client: str) -> AsyncIterator[None]:
+        """Around the check of a passkey: a refusal, which is any error, counts.
+
+        Raises:
+            ThrottledError: too many refusals.
+        """
+        budget = self._budget(PASSKEY_CLIENT, client)
+        async with self._reserving(budget):
+            yield
+            await self._give_back(budget)
+
+    @asynccontextmanager
     async def signing_up(self, client: str) -> AsyncIterator[None]:
         """Around the making of an account. Whoever learns that an address is taken has looked it up.
 
@@ -207,18 +233,18 @@ class Limits:
             ThrottledError: too many accounts were made or addresses looked up.
         """
         account, look_up = self._budget(SIGN_UP, client), self._budget(LOOK_UP, client)
-        await self._take(account, look_up)
-        try:
-            yield
-        except FieldErrors as error:
-            is_look_up = error.errors.get("email") == EMAIL_TAKEN
-            given_back = [account] if is_look_up else [account, look_up]
-            await self._give_back(*given_back)
-            raise
-        except Exception:
-            await self._give_back(account, look_up)
-            raise
-        await self._give_back(look_up)
+        async with self._reserving(account, look_up):
+            try:
+                yield
+            except FieldErrors as error:
+                is_look_up = error.errors.get("email") == EMAIL_TAKEN
+                given_back = [account] if is_look_up else [account, look_up]
+                await self._give_back(*given_back)
+                raise
+            except Exception:
+                await self._give_back(account, look_up)
+                raise
+            await self._give_back(look_up)
 
     async def look_up(self, client: str) -> None:
         """Somebody asks whether an address is taken. Raises ThrottledError."""
@@ -251,15 +277,31 @@ class Limits:
 
     @asynccontextmanager
     async def _guessing(self, *of_account: Budget, by_client: Sequence[Budget] = ()) -> AsyncIterator[None]:
-        await self._take(*by_client, *of_account)
+        async with self._reserving(*by_client, *of_account):
+            try:
+                yield
+            except WrongCredentialsError:
+                raise
+            except Exception:  # nothing was learned of the password
+                await self._give_back(*by_client, *of_account)  # in the order they were taken
+                raise
+            await self._reset(*of_account, given_back=by_client)
+
+    @asynccontextmanager
+    async def _reserving(self, *budgets: Budget) -> AsyncIterator[None]:
+        """Around an attempt that takes one from each budget, and may give some back at its end.
+
+        Raises:
+            ThrottledError: one of them is used up, and not by attempts that are under way in this process.
+        """
         try:
-            yield
-        except WrongCredentialsError:
+            async with self._reservations.holding(
+                [budget.bucket for budget in budgets], lambda: self._try_to_take(*budgets)
+            ):
+                yield
+        except ThrottledError as error:
+            self.on_throttled(error)
             raise
-        except Exception:  # nothing was learned of the password
-            await self._give_back(*by_client, *of_account)  # in the order they were taken
-            raise
-        await self._reset(*of_account, given_back=by_client)
 
     def _budget(self, limit: Limit, *whose: str) -> Budget:
         text = "\0".join((limit.name, *whose)).encode(errors="surrogatepass")
@@ -271,6 +313,14 @@ class Limits:
         Raises:
             ThrottledError: one of them is used up.
         """
+        try:
+            await self._try_to_take(*budgets)
+        except ThrottledError as error:
+            self.on_throttled(error)
+            raise
+
+    async def _try_to_take(self, *budgets: Budget) -> None:
+        """As `_take`, without telling that it was refused."""
         if not self.enabled:
             return
 
@@ -278,11 +328,7 @@ class Limits:
             for budget in budgets:
                 self._take_one(connection, budget)
 
-        try:
-            await self._database.write(work)
-        except ThrottledError as error:
-            self.on_throttled(error)
-            raise
+        await self._database.write(work)
 
     def _take_one(self, connection: Connection, budget: Budget) -> None:
         limit, now_ms = budget.limit, int(self._clock.now() * 1000)

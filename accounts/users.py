@@ -11,10 +11,12 @@ second then waits there, and no two can wait for each other.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
+import unicodedata
 import uuid
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
@@ -22,7 +24,7 @@ from typing import Any, NamedTuple, Protocol
 
 from accounts import one_time_tokens
 from accounts.database import Connection, Database
-from accounts.emails import normalise_email
+from accounts.emails import ascii_domain, email_spellings, normalise_email
 from accounts.errors import (
     EmailError,
     FieldErrors,
@@ -38,8 +40,14 @@ from accounts.one_time_tokens import (
     Purpose,
     StoredToken,
 )
-from accounts.password_rule import FIELD_MISSING, check_password, check_password_text
-from accounts.passwords import PasswordHasher
+from accounts.password_rule import (
+    FIELD_MISSING,
+    check_password,
+    check_password_text,
+    normal_password,
+    password_forms,
+)
+from accounts.passwords import PasswordHasher, Verdict
 from accounts.text import is_storable
 
 log = logging.getLogger("stormcellar.accounts")
@@ -67,14 +75,27 @@ USER_TABLES = [
     "ALTER TABLE users ADD COLUMN password_version INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE users ADD COLUMN locked_at_ms BIGINT",
     NEW_EMAIL_COLUMN,
+    """
+    ALTER TABLE users ADD COLUMN first_verified_at_ms BIGINT;
+    ALTER TABLE users ADD COLUMN password_changed_at_ms BIGINT
+    """,
 ]
 
 DAY_S = 24 * 60 * 60
 PURGE_BATCH = 500
 MAX_ROLE_CHARACTERS = 64
 
-_USER_COLUMNS = "user_id, email, created_at_ms, email_verified_at_ms, password_version, locked_at_ms"
-_VERIFIED = "email_verified_at_ms = COALESCE(email_verified_at_ms, :now_ms)"
+_USER_COLUMNS = (
+    "user_id, email, created_at_ms, email_verified_at_ms, password_version, locked_at_ms,"
+    " COALESCE(first_verified_at_ms, email_verified_at_ms), password_changed_at_ms"
+)
+# Servers of older versions set the first of the two only.
+_FIRST_VERIFIED = "first_verified_at_ms = COALESCE(first_verified_at_ms, email_verified_at_ms, :now_ms)"
+_VERIFIED = f"email_verified_at_ms = COALESCE(email_verified_at_ms, :now_ms), {_FIRST_VERIFIED}"
+_NEW_PASSWORD = (
+    "password_hash = :password_hash, password_version = password_version + 1,"
+    " password_changed_at_ms = :now_ms"
+)
 
 
 class Clock(Protocol):
@@ -87,8 +108,9 @@ class Clock(Protocol):
 class User:
     """One account. `email` is in its normal form and stays out of the representation, and so out of logs.
 
-    `password_version` grows with each change of the password; hashing the same one anew is none. Whoever is
-    `locked` cannot sign in by any means.
+    `password_version` grows with each change of the password; hashing the same one again does not change it.
+    A user who is `locked` cannot sign in by any means. `first_verified_at_ms` is when an address of this
+    account was confirmed for the first time; it stays when the address changes.
     """
 
     user_id: str
@@ -97,6 +119,8 @@ class User:
     email_verified: bool = False
     password_version: int = 0
     locked: bool = False
+    first_verified_at_ms: int | None = field(default=None, compare=False)
+    password_changed_at_ms: int | None = field(default=None, compare=False)
 
 
 class _Credentials(NamedTuple):
@@ -185,9 +209,9 @@ class Users:
             errors["password"] = refusal
         if errors:
             raise FieldErrors(errors)
-        password_hash = await self._hasher.hash(password)
+        password_hash = await self._hash(password)
         user = User(str(uuid.uuid4()), address, self._now_ms())
-        if not await self._insert(user, password_hash):
+        if not await self._insert(user, password_hash, email_spellings(email)):
             raise FieldErrors({"email": EMAIL_TAKEN})
         return user
 
@@ -201,19 +225,19 @@ class Users:
             TooBusyError: too many passwords are being hashed.
         """
         errors: dict[str, str] = {}
-        address = _take_email(email, errors)
+        _take_email(email, errors)
         refusal = check_password_text(password)
         if refusal:
             errors["password"] = refusal
         if errors:
             raise FieldErrors(errors)
-        stored = await self._credentials(address)
+        stored = await self._by_email(email)
         while True:
-            verdict = await self._hasher.verify(stored.password_hash if stored else None, password)
+            verdict = await self._verify(stored.password_hash if stored else None, password)
             if stored is None or not verdict.matches or stored.user.locked:
                 raise WrongCredentialsError(stored.user.user_id if stored else None)
             # Hashing takes its time, and the account may have got another password or gone meanwhile.
-            checked, stored = stored, await self._credentials(address)
+            checked, stored = stored, await self._by_email(email)
             if stored == checked:
                 break
         if verdict.needs_rehash:
@@ -221,14 +245,28 @@ class Users:
         return checked.user
 
     async def get(self, user_id: str) -> User | None:
-        return await self._find("user_id", user_id)
+        stored = await self._credentials(user_id)
+        return stored.user if stored else None
+
+    async def get_settled(self, user_id: str) -> User | None:
+        """Return a user as the account is after every change of it that is under way now."""
+        if not is_storable(user_id):
+            return None
+
+        def work(connection: Connection) -> User | None:
+            lock = getattr(connection, "for_update", "")
+            stored = _read_credentials(connection, "user_id", user_id, lock)
+            return stored.user if stored else None
+
+        return await self._database.write(work)
 
     async def get_by_email(self, email: str) -> User | None:
         """The user of an address in any spelling; None also for what is no address."""
         try:
-            return await self._find("email", normalise_email(email))
+            stored = await self._by_email(email)
         except EmailError:
             return None
+        return stored.user if stored else None
 
     async def list(self, *, limit: int = 100, after: User | None = None, search: str = "") -> Sequence[User]:
         """Users from the oldest account on, at most `limit`; `after` is the last one of the page before.
@@ -241,8 +279,12 @@ class Users:
         parameters: dict[str, object] = {"created_at_ms": last[0], "user_id": last[1], "limit": limit}
         condition = ""
         if search:
-            condition = " AND (email LIKE :pattern ESCAPE '!' OR user_id = :search)"
-            parameters |= {"pattern": f"%{_escape_pattern(search.lower())}%", "search": search}
+            texts = _search_texts(search)
+            likes = "".join(f"email LIKE :pattern{number} ESCAPE '!' OR " for number in range(len(texts)))
+            condition = f" AND ({likes}user_id = :search)"
+            patterns = (f"%{_escape_pattern(text)}%" for text in texts)
+            parameters |= {f"pattern{number}": pattern for number, pattern in enumerate(patterns)}
+            parameters["search"] = search
         sql = (
             f"SELECT {_USER_COLUMNS} FROM users WHERE (created_at_ms, user_id) > (:created_at_ms, :user_id)"  # noqa: S608
             f"{condition} ORDER BY created_at_ms, user_id LIMIT :limit"
@@ -260,11 +302,19 @@ class Users:
         if refusal:
             raise FieldErrors({"password": refusal})
 
-    async def set_password(self, user_id: str, password: str, *, version: int | None = None) -> None:
+    async def set_password(
+        self,
+        user_id: str,
+        password: str,
+        *,
+        version: int | None = None,
+        within: Callable[[Connection], object] | None = None,
+    ) -> None:
         """Give a user another password. Ending the sessions that the old one began is the caller's part.
 
         Args:
             version: the `password_version` of the user whose old password was checked; None: it was not.
+            within: called in the transaction of the change, after it. `get_settled` waits meanwhile.
 
         Raises:
             FieldErrors: the password may not be chosen.
@@ -276,15 +326,25 @@ class Users:
         if user is None:
             raise UnknownUserError
         self.check_new_password(user, password)
-        changed = await self._execute(
-            "UPDATE users SET password_hash = :password_hash, password_version = password_version + 1"
-            " WHERE user_id = :user_id AND (:any_version OR password_version = :version)",
-            user_id=user_id,
-            password_hash=await self._hasher.hash(password),
-            any_version=version is None,
-            version=version or 0,
-        )
-        if not changed:
+        parameters = {
+            "user_id": user_id,
+            "password_hash": await self._hash(password),
+            "now_ms": self._now_ms(),
+            "any_version": version is None,
+            "version": version or 0,
+        }
+
+        def work(connection: Connection) -> bool:
+            changed = connection.execute(
+                f"UPDATE users SET {_NEW_PASSWORD}"  # noqa: S608
+                " WHERE user_id = :user_id AND (:any_version OR password_version = :version)",
+                parameters,
+            ).rowcount
+            if changed and within is not None:
+                within(connection)
+            return changed == 1
+
+        if not await self._database.write(work):
             raise UnknownUserError if version is None else WrongCredentialsError
 
     async def delete(self, user_id: str) -> bool:
@@ -345,10 +405,10 @@ class Users:
             FieldErrors: the address is invalid.
         """
         errors: dict[str, str] = {}
-        address = _take_email(email, errors)
+        _take_email(email, errors)
         if errors:
             raise FieldErrors(errors)
-        stored = await self._credentials(address)
+        stored = await self._by_email(email)
         return await self._create_token("reset_password", None if stored and stored.user.locked else stored)
 
     def decoy_password_reset(self, email: str) -> OneTimeToken:
@@ -373,10 +433,15 @@ class Users:
             raise InvalidTokenError
         return found[1].user
 
-    async def reset_password(self, token: str, new_password: str) -> User:
+    async def reset_password(
+        self, token: str, new_password: str, *, within: Callable[[Connection], object] | None = None
+    ) -> User:
         """Spend a token of `create_password_reset`. Ending all sessions of the user is the caller's part.
 
         The address counts as verified from now on: the token was mailed there.
+
+        Args:
+            within: as for `set_password`.
 
         Raises:
             FieldErrors: the password may not be chosen; the token is still good.
@@ -384,14 +449,37 @@ class Users:
             TooBusyError: too many passwords are being hashed; the token is still good.
         """
         await self.check_password_reset(token, new_password)
-        password_hash = await self._hasher.hash(new_password)
+        password_hash = await self._hash(new_password)
         user, _ = await self._spend(
             token,
             "reset_password",
-            f"password_hash = :password_hash, password_version = password_version + 1, {_VERIFIED}",
+            f"{_NEW_PASSWORD}, {_VERIFIED}",
+            normal_password(new_password),
+            within,
             password_hash=password_hash,
         )
         return replace(user, password_version=user.password_version + 1, email_verified=True)
+
+    async def just_spent(self, token: str, purpose: Purpose, sent: str) -> User | None:
+        """Return the user for whom this token was spent within the last minute, if its effect still holds.
+
+        Args:
+            sent: what the form must have in common with the one that spent the token: the new password, or
+                the `sent_from` of `verify_email` and `change_email`. Only one text can be tried.
+        """
+        mark = one_time_tokens.mark_of(token, normal_password(sent) if purpose == "reset_password" else sent)
+
+        def work(connection: Connection) -> tuple[User, StoredToken] | None:
+            found = one_time_tokens.find_spent(connection, token, purpose, self._now_ms(), mark)
+            stored = _read_credentials(connection, "user_id", found.user_id) if found else None
+            return (stored.user, found) if stored and found else None
+
+        known = await self._database.write(work)
+        if known is None:
+            return None
+        user, spent = known
+        holds = user.email == spent.new_email if purpose == "change_email" else user.email_verified
+        return user if holds and not user.locked else None
 
     async def create_email_verification(self, user_id: str) -> OneTimeToken | None:
         """A token that proves that its holder reads the user's mail; None if the address is verified already.
@@ -399,22 +487,26 @@ class Users:
         Raises:
             UnknownUserError: there is no such user.
         """
-        stored = await self._credentials(user_id, "user_id")
+        stored = await self._credentials(user_id)
         if stored is None:
             raise UnknownUserError
         return None if stored.user.email_verified else await self._create_token("verify_email", stored)
 
-    async def verify_email(self, token: str) -> User:
+    async def verify_email(self, token: str, *, sent_from: str = "") -> User:
         """Spend a token of `create_email_verification`; returns the user whose address is verified now.
+
+        Args:
+            sent_from: names the browser for `just_spent`.
 
         Raises:
             InvalidTokenError: the token opens nothing.
         """
-        user, _ = await self._spend(token, "verify_email", _VERIFIED)
+        user, _ = await self._spend(token, "verify_email", _VERIFIED, sent_from)
         return replace(user, email_verified=True)
 
     async def create_email_change(self, user_id: str, new_email: str) -> OneTimeToken | None:
-        """A token with which whoever reads the new address' mail makes it the user's. Earlier ones are void.
+        """A token with which whoever reads the new address' mail makes it the user's. Earlier ones for other
+        addresses are void.
 
         None: the address is somebody's already. That costs the same work, and only its owner may be told.
 
@@ -424,14 +516,14 @@ class Users:
         """
         errors: dict[str, str] = {}
         address = _take_email(new_email, errors)
-        stored = await self._credentials(user_id, "user_id")
+        stored = await self._credentials(user_id)
         if stored is None:
             raise UnknownUserError
-        if address == stored.user.email:
+        if address and address == _normal(stored.user.email):
             errors["email"] = EMAIL_UNCHANGED
         if errors:
             raise FieldErrors(errors)
-        if await self._find("email", address) is not None:
+        if await self._by_email(new_email) is not None:
             await self._create_token("change_email", None, address)
             return None
         return await self._create_token("change_email", stored, address)
@@ -447,15 +539,18 @@ class Users:
             raise InvalidTokenError
         return EmailChange(found[1].user, found[0].new_email)
 
-    async def change_email(self, token: str) -> EmailChange:
+    async def change_email(self, token: str, *, sent_from: str = "") -> EmailChange:
         """Spend a token of `create_email_change`: the new address is the user's, and verified.
+
+        Args:
+            sent_from: names the browser for `just_spent`.
 
         Raises:
             InvalidTokenError: the token opens nothing, or the address has become somebody else's.
         """
-        changes = "email = :new_email, email_verified_at_ms = :now_ms"
+        changes = f"email = :new_email, email_verified_at_ms = :now_ms, {_FIRST_VERIFIED}"
         try:
-            user, spent = await self._spend(token, "change_email", changes)
+            user, spent = await self._spend(token, "change_email", changes, sent_from)
         except self._database.IntegrityError:
             raise InvalidTokenError from None
         return EmailChange(user, spent.new_email)
@@ -475,7 +570,7 @@ class Users:
 
         def work(connection: Connection) -> None:
             if purpose == "change_email":
-                one_time_tokens.delete_of_user(connection, user_id, purpose)
+                one_time_tokens.delete_of_user(connection, user_id, purpose, keep_email=new_email)
             one_time_tokens.insert(connection, token, purpose, user_id, bound, expires_at_ms, new_email)
 
         await self._database.write(work)
@@ -494,9 +589,19 @@ class Users:
         return found, stored
 
     async def _spend(
-        self, token: str, purpose: Purpose, changes: str, **parameters: object
+        self,
+        token: str,
+        purpose: Purpose,
+        changes: str,
+        sent: str,
+        within: Callable[[Connection], object] | None = None,
+        **parameters: object,
     ) -> tuple[User, StoredToken]:
-        """Spend a token and make `changes` in one transaction; returns the user as they were before."""
+        """Spend a token and make `changes` in one transaction; returns the user as they were before.
+
+        `sent` is for `just_spent`, `within` for the caller of the change.
+        """
+        mark = one_time_tokens.mark_of(token, sent)
 
         def work(connection: Connection) -> tuple[User, StoredToken]:
             found = self._look_up(connection, token, purpose)
@@ -519,7 +624,11 @@ class Users:
             )
             if changed.rowcount != 1:
                 raise InvalidTokenError
-            one_time_tokens.spend(connection, spent)
+            one_time_tokens.spend(connection, spent, self._now_ms(), mark)
+            if purpose == "reset_password":  # whoever asked for another address is not who reads the mail
+                one_time_tokens.delete_of_user(connection, user.user_id, "change_email")
+            if within is not None:
+                within(connection)
             return user, spent
 
         return await self._database.write(work)
@@ -584,17 +693,35 @@ class Users:
             extra_common_passwords=self._extra_common_passwords,
         )
 
-    async def _insert(self, user: User, password_hash: str) -> bool:
-        inserted = await self._execute(
-            "INSERT INTO users (user_id, email, password_hash, created_at_ms)"
-            " VALUES (:user_id, :email, :password_hash, :created_at_ms)"
-            " ON CONFLICT (email) DO NOTHING",
-            user_id=user.user_id,
-            email=user.email,
-            password_hash=password_hash,
-            created_at_ms=user.created_at_ms,
-        )
-        return inserted == 1
+    async def _insert(self, user: User, password_hash: str, spellings: Sequence[str]) -> bool:
+        def work(connection: Connection) -> bool:
+            if _read_by_email(connection, spellings) is not None:
+                return False
+            inserted = connection.execute(
+                "INSERT INTO users (user_id, email, password_hash, created_at_ms)"
+                " VALUES (:user_id, :email, :password_hash, :created_at_ms)"
+                " ON CONFLICT (email) DO NOTHING",
+                {
+                    "user_id": user.user_id,
+                    "email": user.email,
+                    "password_hash": password_hash,
+                    "created_at_ms": user.created_at_ms,
+                },
+            )
+            return inserted.rowcount == 1
+
+        return await self._database.write(work)
+
+    async def _hash(self, password: str) -> str:
+        return await self._hasher.hash(normal_password(password))
+
+    async def _verify(self, password_hash: str | None, password: str) -> Verdict:
+        """Check every form in which the password may have been hashed; a refusal has checked them all."""
+        for number, form in enumerate(password_forms(password)):
+            verdict = await self._hasher.verify(password_hash, form)
+            if verdict.matches:
+                return Verdict(matches=True, needs_rehash=verdict.needs_rehash or number > 0)
+        return Verdict(matches=False, needs_rehash=False)
 
     async def _rehash(self, checked: _Credentials, password: str) -> None:
         """Replace a hash of older parameters, unless someone was faster. Signing in does not depend on it."""
@@ -604,19 +731,20 @@ class Users:
                 " WHERE user_id = :user_id AND password_hash = :old_hash",
                 user_id=checked.user.user_id,
                 old_hash=checked.password_hash,
-                password_hash=await self._hasher.hash(password),
+                password_hash=await self._hash(password),
             )
         except Exception as error:
             log.warning("user %s keeps a password hash of older parameters: %s", checked.user.user_id, error)
 
-    async def _credentials(self, value: str, column: str = "email") -> _Credentials | None:
-        if not is_storable(value):
+    async def _credentials(self, user_id: str) -> _Credentials | None:
+        if not is_storable(user_id):
             return None
-        return await self._database.read(lambda connection: _read_credentials(connection, column, value))
+        return await self._database.read(lambda connection: _read_credentials(connection, "user_id", user_id))
 
-    async def _find(self, column: str, value: str) -> User | None:
-        stored = await self._credentials(value, column)
-        return stored.user if stored else None
+    async def _by_email(self, email: str) -> _Credentials | None:
+        """The account of an address in any spelling. Raises EmailError."""
+        spellings = email_spellings(email)
+        return await self._database.read(lambda connection: _read_by_email(connection, spellings))
 
     async def _execute(self, sql: str, **parameters: object) -> int:
         """Run one writing statement; returns how many rows it touched."""
@@ -636,21 +764,44 @@ def _take_email(email: str, errors: dict[str, str]) -> str:
         return ""
 
 
+def _normal(stored_email: str) -> str:
+    """The normal form of an address as it is stored, which may be older than the rules of today."""
+    try:
+        return normalise_email(stored_email)
+    except EmailError:
+        return stored_email
+
+
+def _search_texts(search: str) -> Sequence[str]:
+    """The texts that addresses may contain for what an administrator typed."""
+    composed = unicodedata.normalize("NFC", search.lower())
+    texts = [composed, unicodedata.normalize("NFD", composed)]
+    local, at, domain = composed.rpartition("@")
+    with contextlib.suppress(EmailError):
+        texts.append(f"{local}{at}{ascii_domain(domain)}")
+    return list(dict.fromkeys(texts))
+
+
 def _escape_pattern(text: str) -> str:
     """Text for LIKE in which `%` and `_` stand for themselves; `!` is the escape character."""
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
-def _read_credentials(connection: Connection, column: str, value: str) -> _Credentials | None:
+def _read_credentials(connection: Connection, column: str, value: str, lock: str = "") -> _Credentials | None:
     row = connection.execute(
-        f"SELECT {_USER_COLUMNS}, password_hash FROM users WHERE {column} = :value",  # noqa: S608
+        f"SELECT {_USER_COLUMNS}, password_hash FROM users WHERE {column} = :value{lock}",  # noqa: S608
         {"value": value},
     ).fetchone()
     return _Credentials(_user(row[:-1]), row[-1]) if row else None
 
 
+def _read_by_email(connection: Connection, spellings: Sequence[str]) -> _Credentials | None:
+    found = (_read_credentials(connection, "email", spelling) for spelling in spellings)
+    return next(filter(None, found), None)
+
+
 def _user(row: Sequence[Any]) -> User:
-    user_id, email, created_at_ms, email_verified_at_ms, password_version, locked_at_ms = row
+    user_id, email, created_at_ms, email_verified_at_ms, password_version, locked_at_ms, *moments = row
     return User(
         user_id,
         email,
@@ -658,4 +809,6 @@ def _user(row: Sequence[Any]) -> User:
         email_verified=email_verified_at_ms is not None,
         password_version=password_version,
         locked=locked_at_ms is not None,
+        first_verified_at_ms=moments[0],
+        password_changed_at_ms=moments[1],
     )

@@ -69,9 +69,15 @@ class Extra:
     async def both_factors_given(self, session: Session, factor: str) -> None:
         """For a session that began with something that is possession and knowledge (or body) in one."""
 
-    async def address_proved(self, user_id: str) -> None:
-        """A mailed link for a new password was used, of an account whose address was not confirmed: until
-        now it may have been somebody else's who keeps a way in. May be called more than once."""
+    async def forget_unproved(self, user_id: str, first_verified_at_ms: int | None) -> None:
+        """Remove what may belong to another person, because a mailed link for a new password was used.
+
+        That is what was added before an address of this account was confirmed for the first time: a person
+        may have signed up with an address that is not theirs. May be called more than once.
+
+        Args:
+            first_verified_at_ms: when that was, in Unix milliseconds; None: not until now, so remove all.
+        """
 
     async def remove_second_factor(self, user_id: str) -> bool:
         """Let a user who has lost the second factor that this extra asks for in without it; False: there is

@@ -6,6 +6,7 @@ from __future__ import annotations
 from accounts import FieldErrors, ThrottledError, User, WrongCredentialsError
 from handlers import limits, staying
 from handlers.base import BaseHandler
+from handlers.sign_up import CLOSED, RegistrationClosedError, sign_up_once
 from sessions.feed import SIGNED_OUT
 
 CHECK_COOKIES = "checkCookies"
@@ -32,7 +33,7 @@ class CredentialsHandler(BaseHandler):
         try:
             user = await self.find_user(email, password)
             await self.begin_session(user.user_id, method="cookie", password_version=user.password_version)
-            limits.remember_client(self, user.email)
+            limits.remember_client(self, user)
         except FieldErrors as error:
             self._show(error.errors, email)
         except WrongCredentialsError as error:
@@ -90,10 +91,25 @@ class SignUpHandler(CredentialsHandler):
     public = "people sign up here"
     template = "account/signup.html"
 
+    async def get(self) -> None:
+        if self.session is None and self.app.options.registration == "closed":
+            self._show_closed(200)
+        else:
+            await super().get()
+
+    async def post(self) -> None:
+        try:
+            await super().post()
+        except RegistrationClosedError:
+            self._show_closed(403)
+
+    def _show_closed(self, status: int) -> None:
+        self.set_status(status)
+        self.render("account/signup_closed.html", message=CLOSED, redirect_back=self.redirect_back())
+
     async def find_user(self, email: str, password: str) -> User:
-        user = await limits.sign_up(self, email, password)
-        self.app.journal.record("signed up", user_id=user.user_id)
-        if self.app.options.email_verification != "off":
+        user, is_new = await sign_up_once(self, email, password)
+        if is_new and self.app.options.email_verification != "off":
             token = await self.app.accounts.create_email_verification(user.user_id)
             await self.app.mails.post_link(token)
         return user

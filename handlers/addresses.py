@@ -17,7 +17,7 @@ class Addresses:
         session_api: what the JSON endpoints' paths begin with.
         renew: renews the session without script, and goes to `redirectBack`.
         sign_in, sign_out: pages; they too take `redirectBack`.
-        sign_up: "" if it is not known where that is.
+        sign_up: "" if visitors cannot sign up, or if it is not known where.
         end: ends a session by its refresh token; here only.
         account: the page of one's own account; "" if it is not known where that is.
         session_alive: tells whether the session has ended elsewhere; "" if nothing on this site knows that.
@@ -51,7 +51,7 @@ class Addresses:
                 renew,
                 sign_in,
                 "/signout",
-                "/signup",
+                "/signup" if options.registration == "open" else "",
                 account="/account",
                 session_alive="/session-alive",
                 end=f"{base}/session/refresh/signout",

@@ -22,6 +22,7 @@ from handlers.caller import is_digits
 from handlers.renewal_table import caller_of, is_speculative
 from handlers.return_address import return_address
 from handlers.seen_from import SeenFrom
+from handlers.sign_up import RegistrationClosedError, sign_up
 from sessions import Session, SessionError, StoreUnavailableError, UnauthorisedError
 from sessions.feed import SIGNED_OUT
 
@@ -91,12 +92,14 @@ class CredentialsAPIHandler(APIHandler):
                 method=self.transfer.method_for_new_session(),
                 password_version=user.password_version,
             )
-            limits.remember_client(self, user.email)
+            limits.remember_client(self, user)
         except FieldErrors as error:
             self.finish(field_error(error))
         except WrongCredentialsError as error:
             self.app.journal.record("sign-in failed", user_id=error.user_id)
             self.finish({"status": "WRONG_CREDENTIALS_ERROR"})
+        except RegistrationClosedError as error:
+            self.finish({"status": "SIGN_UP_NOT_ALLOWED", "reason": f"{error} (ERR_CODE_007)"})
         else:
             self.finish({"status": "OK", "user": user_as_json(user)})
 
@@ -110,9 +113,7 @@ class SignUpAPIHandler(CredentialsAPIHandler):
     public = "people sign up here"
 
     async def find_user(self, email: str, password: str) -> User:
-        user = await limits.sign_up(self, email, password)
-        self.app.journal.record("signed up", user_id=user.user_id)
-        return user
+        return await sign_up(self, email, password)
 
 
 class SignInAPIHandler(CredentialsAPIHandler):

@@ -257,7 +257,7 @@ class BaseHandler(RequestHandler):
             created_from=SeenFrom.of(self.request).to_text(),
             temporary=await staying.is_temporary(self, user_id),
         )
-        user = await self.app.accounts.get(user_id)
+        user = await self.app.accounts.get_settled(user_id)
         if user is None or user.locked or password_version not in (None, user.password_version):
             await sessions.revoke_session(session.handle, owner=user_id, reason="locked or new password")
             raise WrongCredentialsError(user_id)
@@ -265,6 +265,12 @@ class BaseHandler(RequestHandler):
             handle = await sessions.handle_of(token) if token else None
             if handle is not None:
                 await sessions.end_in_browser(handle, reason=REPLACED)
+        await sessions.end_oldest_sessions(
+            user_id,
+            most=self.app.options.max_sessions_per_user,
+            keep=session.handle,
+            reason="more sessions than a user may have",
+        )
         await self.app.account_claims.catch_up(session)
         for extra in self.app.extras:
             await extra.catch_up(session)

@@ -44,14 +44,20 @@ class KnownClients:
         self.secure = secure
         self.same_site = same_site.capitalize()
 
-    def id_for(self, cookie: str | None, address: str) -> str | None:
-        """Which browser this is, if it was signed in with this address (in its normal form) before."""
+    def id_for(self, cookie: str | None, address: str, password_version: int = 0) -> str | None:
+        """Which browser this is, if it was signed in with this address (in its normal form) before.
+
+        A browser is unknown again when the password of the account has changed: it may be that of a person
+        from whom the account was won back.
+        """
         browser, entries = _parts(cookie)
+        address = _account(address, password_version)
         return browser if self._day_of(browser, entries, address) is not None else None
 
-    def after_sign_in(self, cookie: str | None, address: str) -> str | None:
+    def after_sign_in(self, cookie: str | None, address: str, password_version: int = 0) -> str | None:
         """The cookie to give to a browser that was signed in with; None: the one it has will do."""
         browser, entries = _parts(cookie)
+        address = _account(address, password_version)
         day = self._day_of(browser, entries, address)
         if day is not None and self._today() - day < RENEW_AFTER_DAYS:
             return None
@@ -86,6 +92,11 @@ class KnownClients:
         text = f"known client\0{browser}\0{day}\0{address}".encode()
         signature = hmac.digest(self._key, text, hashlib.sha256)[:16]
         return base64.urlsafe_b64encode(signature).decode().rstrip("=")
+
+
+def _account(address: str, password_version: int) -> str:
+    """What an entry is signed for. The first password leaves the entries of older versions good."""
+    return f"{address}\0{password_version}" if password_version else address
 
 
 def _parts(cookie: str | None) -> tuple[str, list[str]]:

@@ -7,6 +7,7 @@ sentence. docs/limits.md has the figures, accounts/limits.py the rules.
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from accounts import EmailError, User, normalise_email
@@ -23,8 +24,15 @@ async def sign_in(handler: BaseHandler, email: str, password: str) -> User:
         FieldErrors, WrongCredentialsError, TooBusyError: as `Users.sign_in`.
         ThrottledError: too many failures, by the account or by the client.
     """
-    async with handler.app.limits.signing_in(email, _client(handler), _known_client(handler, email)):
-        return await handler.app.accounts.sign_in(email, password)
+    app = handler.app
+    known_client = await _known_client(handler, email)
+
+    async def attempt() -> User:
+        async with app.limits.signing_in(email, _client(handler), known_client):
+            return await app.accounts.sign_in(email, password)
+
+    kind = "stranger" if known_client is None else "known client"
+    return await app.limits.once(["sign-in", kind, email, password], attempt)
 
 
 async def confirm_password(handler: BaseHandler, user_id: str, email: str, password: str) -> User:
@@ -34,19 +42,31 @@ async def confirm_password(handler: BaseHandler, user_id: str, email: str, passw
         FieldErrors, WrongCredentialsError, TooBusyError: as `Users.sign_in`.
         ThrottledError: too many failures of people who were signed in to this account.
     """
-    async with handler.app.limits.confirming(user_id):
-        return await handler.app.accounts.sign_in(email, password)
+    app = handler.app
+
+    async def attempt() -> User:
+        async with app.limits.confirming(user_id):
+            return await app.accounts.sign_in(email, password)
+
+    return await app.limits.once(["confirmation", user_id, email, password], attempt)
 
 
-async def sign_up(handler: BaseHandler, email: str, password: str) -> User:
-    """A new account.
+def signing_up(handler: BaseHandler) -> AbstractAsyncContextManager[None]:
+    """Around the making of an account.
 
     Raises:
-        FieldErrors, TooBusyError: as `Users.sign_up`.
         ThrottledError: too many accounts were made, or addresses tried, by this client.
     """
-    async with handler.app.limits.signing_up(_client(handler)):
-        return await handler.app.accounts.sign_up(email, password)
+    return handler.app.limits.signing_up(_client(handler))
+
+
+def passkey(handler: BaseHandler) -> AbstractAsyncContextManager[None]:
+    """Around the check of a passkey by which somebody signs in.
+
+    Raises:
+        ThrottledError: too many passkeys of this client were refused.
+    """
+    return handler.app.limits.using_passkey(_client(handler))
 
 
 async def look_up(handler: BaseHandler) -> None:
@@ -64,8 +84,8 @@ async def verification_mail(handler: BaseHandler, user_id: str) -> None:
     await handler.app.limits.verification_mail(user_id, _client(handler))
 
 
-def remember_client(handler: BaseHandler, address: str) -> None:
-    """Somebody has signed in with this address (in its normal form): the browser is known from now on.
+def remember_client(handler: BaseHandler, user: User) -> None:
+    """A user has signed in: the browser is known for this account from now on.
 
     Clients that take their tokens in headers keep no cookies.
     """
@@ -73,7 +93,8 @@ def remember_client(handler: BaseHandler, address: str) -> None:
     if in_header or not handler.app.options.rate_limits:
         return
     known = handler.app.known_clients
-    value = known.after_sign_in(handler.transfer.cookie(known.name), address)
+    cookie = handler.transfer.cookie(known.name)
+    value = known.after_sign_in(cookie, normalise_email(user.email), user.password_version)
     if value is not None:
         handler.set_cookie(
             known.name,
@@ -89,9 +110,13 @@ def _client(handler: BaseHandler) -> str:
     return client_network(handler.request.remote_ip or "")
 
 
-def _known_client(handler: BaseHandler, email: str) -> str | None:
+async def _known_client(handler: BaseHandler, email: str) -> str | None:
     known = handler.app.known_clients
+    cookie = handler.transfer.cookie(known.name)
+    if cookie is None:
+        return None
+    user = await handler.app.accounts.get_by_email(email)
     try:
-        return known.id_for(handler.transfer.cookie(known.name), normalise_email(email))
+        return known.id_for(cookie, normalise_email(email), user.password_version if user else 0)
     except EmailError:
         return None

@@ -139,7 +139,7 @@ OPERATIONS: dict[type[RequestHandler], dict[str, Operation]] = {
     auth_api.SignUpAPIHandler: {
         "POST": Operation(
             "Make an account and begin a session.",
-            one_of(SIGNED_IN, ref("FieldError")),
+            one_of(SIGNED_IN, ref("FieldError"), status("SIGN_UP_NOT_ALLOWED", reason=TEXT)),
             body=form("email", "password"),
         )
     },

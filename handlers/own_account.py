@@ -19,6 +19,7 @@ from accounts import (
     WrongCredentialsError,
     normalise_email,
 )
+from accounts.emails import email_spellings
 from accounts.errors import EmailError
 from handlers import limits
 from handlers.account import CLEAR_SPECULATION
@@ -26,7 +27,8 @@ from handlers.base import BaseHandler, ProtectedHandler
 from handlers.new_password import change_password
 from handlers.recent_sign_in import SENSITIVE_WITHIN_S, SIGN_IN_TIME
 from handlers.recovery import MailedLinkHandler
-from sessions import ClaimValidator, Session, UnauthorisedError
+from handlers.sent_twice import browser_of, has_just_been_deleted, has_just_changed_password
+from sessions import ClaimValidator, Session, SessionError, UnauthorisedError
 
 WRONG_PASSWORD = "This is not your password"
 OTHER_EMAIL = "This is not the address of your account"
@@ -123,7 +125,33 @@ class ConfirmPasswordHandler(OwnAccountHandler):
         }
 
 
-class NewPasswordHandler(OwnAccountHandler):
+class OnceHandler(OwnAccountHandler):
+    """A page whose form ends the session that it comes with. A form that is sent twice is answered twice."""
+
+    _was_done = False
+
+    async def prepare(self) -> None:
+        try:
+            await super().prepare()
+        except UnauthorisedError:
+            self._was_done = self.request.method == "POST" and await self.has_done_it()
+            raise
+
+    def answer_session_error(self, error: SessionError) -> None:
+        if self._was_done:
+            self.show_done()
+        else:
+            super().answer_session_error(error)
+
+    async def has_done_it(self) -> bool:
+        """Tell whether the same form has just done what is asked for."""
+        raise NotImplementedError
+
+    def show_done(self) -> None:
+        raise NotImplementedError
+
+
+class NewPasswordHandler(OnceHandler):
     """GET and POST /account/password: another password. All other sessions end, and this one begins anew."""
 
     recent_sign_in_within_s = SENSITIVE_WITHIN_S
@@ -134,18 +162,36 @@ class NewPasswordHandler(OwnAccountHandler):
 
     async def post(self) -> None:
         try:
-            user = await self.check_password(self.password_field("current-password"))
-            await change_password(self, user, self.password_field())
+            await self._change()
         except ThrottledError as error:
             self.show_throttled(self.template, error)
         except WrongCredentialsError:
-            self.show_again(self.template, {"current-password": WRONG_PASSWORD})
+            if await self.has_done_it():
+                self.show_done()
+            else:
+                self.show_again(self.template, {"current-password": WRONG_PASSWORD})
         except FieldErrors as error:
             self.show_again(self.template, error.errors)
         else:
-            await self.app.mails.post(user.email, "password_changed")
-            self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
-            self.see_other("/account", notice="new-password")
+            self.show_done()
+
+    async def _change(self) -> None:
+        user = await self.check_password(self.password_field("current-password"))
+        await change_password(self, user, self.password_field())
+        limits.remember_client(self, await self.user())
+        await self.app.mails.post(user.email, "password_changed")
+
+    async def has_done_it(self) -> bool:
+        """As above. The first form has replaced the session, so the browser needs one: it begins here."""
+        user = await has_just_changed_password(self, self.password_field())
+        if user is None:
+            return False
+        await self.begin_session(user.user_id, method="cookie", password_version=user.password_version)
+        return True
+
+    def show_done(self) -> None:
+        self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
+        self.see_other("/account", notice="new-password")
 
     async def check_password(self, password: str) -> User:
         try:
@@ -207,31 +253,54 @@ class ConfirmNewEmailHandler(MailedLinkHandler):
             self.render(self.template, errors={}, token=self.token(), change=change)
 
     async def post(self) -> None:
+        browser = await browser_of(self)
         try:
-            change = await self.app.accounts.change_email(self.token())
+            change = await self.app.accounts.change_email(self.token(), sent_from=browser)
         except InvalidTokenError as error:
-            self._refuse(error)
+            known = await self.app.accounts.just_spent(self.token(), "change_email", browser)
+            if known is None:
+                self._refuse(error)
+            else:
+                await self._show_done(known.user_id, known.email)
             return
         user_id = change.user.user_id
         self.app.journal.record("e-mail changed", user_id=user_id)
         await self.app.mails.post(change.user.email, "email_changed", new_email=change.new_email)
+        await self._show_done(user_id, change.new_email)
+
+    async def _show_done(self, user_id: str, email: str) -> None:
         if self.session is not None and self.session.user_id == user_id:
             if self.app.options.email_verification != "off":
                 await self.session.fetch_and_set_claim(self.app.account_claims.email_verified)
             self.see_other("/account", notice="new-email")
         else:
-            self.render("account/new_email_done.html", email=change.new_email)
+            self.render("account/new_email_done.html", email=email)
 
     def _refuse(self, error: InvalidTokenError) -> None:
         self.set_status(422)
         self.render(self.template, errors={"": f"{error}."}, token="", change=None)
 
 
-class DeleteAccountHandler(OwnAccountHandler):
+class DeleteAccountHandler(OnceHandler):
     """GET and POST /account/delete: the account and all its sessions, for ever. The address is typed in."""
 
     recent_sign_in_within_s = SENSITIVE_WITHIN_S
     template = "account/delete.html"
+
+    async def user(self) -> User:
+        try:
+            return await super().user()
+        except UnauthorisedError:
+            self._was_done = self.request.method == "POST"
+            raise
+
+    async def has_done_it(self) -> bool:
+        return await has_just_been_deleted(self)
+
+    def show_done(self) -> None:
+        self.transfer.clear()
+        self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
+        self.see_other("/account/deleted")
 
     async def get(self) -> None:
         self.render(self.template, errors={}, email="", user=await self.user())
@@ -242,8 +311,7 @@ class DeleteAccountHandler(OwnAccountHandler):
             self.show_again(self.template, {"email": OTHER_EMAIL}, email=email, user=user)
             return
         await self._delete(user)
-        self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
-        self.see_other("/account/deleted")
+        self.show_done()
 
     async def _delete(self, user: User) -> None:
         """All other sessions end first: should the rest fail, it can be tried again from here. They end once
@@ -251,11 +319,12 @@ class DeleteAccountHandler(OwnAccountHandler):
         sessions = self.app.sessions
         here, reason = self.session.handle, "account deleted"
         await sessions.revoke_all_sessions_for_user(user.user_id, keep=here, reason=reason)
-        await self.app.accounts.delete(user.user_id)
+        was_there = await self.app.accounts.delete(user.user_id)
         await sessions.revoke_all_sessions_for_user(user.user_id, keep=here, reason=reason)
         await self.session.revoke(reason=reason)
-        self.app.journal.record("account deleted", user_id=user.user_id)
-        await self.app.mails.post(user.email, "account_deleted")
+        if was_there:
+            self.app.journal.record("account deleted", user_id=user.user_id)
+            await self.app.mails.post(user.email, "account_deleted")
 
 
 class AccountDeletedHandler(BaseHandler):
@@ -269,6 +338,6 @@ class AccountDeletedHandler(BaseHandler):
 
 def _is_address(text: str, address: str) -> bool:
     try:
-        return normalise_email(text) == address
+        return address in email_spellings(text)
     except EmailError:
         return False

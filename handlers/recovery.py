@@ -11,7 +11,7 @@ from typing import Any
 from accounts import FieldErrors, InvalidTokenError, ThrottledError, UnknownUserError
 from handlers import limits
 from handlers.base import BaseHandler, ProtectedHandler
-from handlers.new_password import reset_password
+from handlers.sent_twice import reset_password_once, verify_email_once
 from sessions import UnauthorisedError
 
 
@@ -78,7 +78,7 @@ class ResetPasswordHandler(MailedLinkHandler):
     async def post(self) -> None:
         password = self.password_field()
         try:
-            user = await reset_password(self.app, self.token(), password)
+            user = await reset_password_once(self, self.token(), password)
         except FieldErrors as error:
             self._show(error.errors)
         except InvalidTokenError as error:
@@ -118,12 +118,11 @@ class VerifyEmailHandler(MailedLinkHandler):
 
     async def post(self) -> None:
         try:
-            user = await self.app.accounts.verify_email(self.token())
+            user = await verify_email_once(self, self.token())
         except InvalidTokenError as error:
             self.set_status(422)
             self._show_button({"": f"{error}."})
             return
-        self.app.journal.record("e-mail verified", user_id=user.user_id)
         if self.session is not None and self.session.user_id == user.user_id:
             await self.session.fetch_and_set_claim(self.app.account_claims.email_verified)
         self.render("account/verify_email_done.html")

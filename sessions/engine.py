@@ -40,7 +40,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -69,7 +69,7 @@ from sessions.feed import REPLACED, SIGNED_OUT, Feed
 from sessions.keys import CLOCK_MARGIN_S, KeyRing, generate_private_key
 from sessions.refresh_token import PresentedToken, RefreshTokens, new_session_secret, token_hash
 from sessions.session import Session, SessionInformation, Tokens, front_token
-from sessions.store import Database
+from sessions.store import Connection, Database
 from sessions.store.session_store import (
     FeedEntry,
     Renewal,
@@ -77,6 +77,7 @@ from sessions.store.session_store import (
     SessionStore,
     StoredSession,
     Use,
+    handles_in,
     to_json,
 )
 from sessions.store.text import is_storable
@@ -99,6 +100,7 @@ BRIEFLY_S, ASK_AGAIN_S = 0.5, 1.0
 ANSWER_RESOLUTION_S = 1.0  # repeated answers within it are not written one by one
 MESSAGE_KEPT_S = 60.0
 MOST_LISTED = 500
+REVOKED_AT_ONCE = 100
 
 
 class Sessions:
@@ -687,7 +689,7 @@ class Sessions:
     async def revoke_multiple_sessions(
         self, session_handles: Iterable[str], *, owner: str | None, reason: str = "revoked"
     ) -> list[str]:
-        """End several sessions in one transaction; returns the handles of those that were there.
+        """End several sessions; returns the handles of those that were there.
 
         Args:
             owner: the user whose sessions they must be; None: any user's.
@@ -700,19 +702,43 @@ class Sessions:
         *,
         tenant_id: str | None = None,
         keep: str | None = None,
+        among: Collection[str] | None = None,
         reason: str = "revoked",
     ) -> list[str]:
-        """End all sessions of a user (None: of every tenant), except the one with the handle `keep`."""
-        until = self._tokens_end()
-        revoked = await self._store.revoke_user(
-            user_id, tenant_id=tenant_id, keep=keep, reason=reason, keep_until=until
-        )
-        return self._note_revoked(revoked, until, reason)
+        """End all sessions of a user (None: of every tenant), except the one with the handle `keep`.
+
+        Args:
+            among: end only sessions with one of these handles; None: any.
+        """
+        handles = await self._store.all_handles_of_user(user_id, tenant_id)
+        wanted = [handle for handle in handles if handle != keep and (among is None or handle in among)]
+        return await self._revoke(wanted, owner=user_id, reason=reason)
+
+    async def end_oldest_sessions(self, user_id: str, *, most: int, keep: str, reason: str) -> list[str]:
+        """End the oldest sessions of a user who has more than `most`, never the one with the handle `keep`.
+
+        One call ends a limited number of sessions, so that it takes little time. The next call continues.
+        """
+        handles = await self.get_all_session_handles_for_user(user_id)
+        others = [handle for handle in handles if handle != keep]
+        oldest = others[: min(max(0, len(handles) - most), REVOKED_AT_ONCE)]
+        return await self._revoke(oldest, owner=user_id, reason=reason)
 
     async def _revoke(self, handles: Iterable[str], *, owner: str | None, reason: str) -> list[str]:
-        until = self._tokens_end()
-        revoked = await self._store.revoke(handles, owner=owner, reason=reason, keep_until=until)
-        return self._note_revoked(revoked, until, reason)
+        """End sessions in batches so small that writes of other users go between them."""
+        wanted, gone = list(handles), list[str]()
+        for start in range(0, len(wanted), REVOKED_AT_ONCE):
+            began, until = time.monotonic(), self._tokens_end()
+            batch = wanted[start : start + REVOKED_AT_ONCE]
+            revoked = await self._store.revoke(batch, owner=owner, reason=reason, keep_until=until)
+            gone += self._note_revoked(revoked, until, reason)
+            if start + REVOKED_AT_ONCE < len(wanted):
+                await asyncio.sleep(time.monotonic() - began)  # half of the time belongs to the others
+        return gone
+
+    def handles_in(self, connection: Connection, user_id: str) -> list[str]:
+        """Return the handles of a user's sessions, as a transaction of the same database sees them."""
+        return handles_in(connection, user_id)
 
     def _note_revoked(self, revoked: list[tuple[str, str]], until: float, reason: str) -> list[str]:
         for handle, user_id in revoked:

@@ -12,9 +12,11 @@ from tornado.web import HTTPError
 
 from extras.authenticator import codes
 from extras.authenticator.store import CodeRefusedError, TooManyAttemptsError
+from extras.proof import address_proved
 from handlers.base import ProtectedHandler
 from handlers.recent_sign_in import SENSITIVE_WITHIN_S
 from journal import EventName
+from sessions import UnauthorisedError
 
 segno: ModuleType | None
 try:
@@ -80,7 +82,7 @@ class SecondFactorHandler(CodeHandler):
     async def post(self) -> None:
         try:
             if not await self.part.is_complete(self.session):
-                await self.part.check(self.session, self.code_field())
+                await self.part.give_second_factor(self.session, self.code_field())
                 self.note("second factor given")
         except CodeRefusedError as error:
             self._show(self.refuse(error))
@@ -105,7 +107,16 @@ class AuthenticatorHandler(CodeHandler):
         await self.show({})
 
     async def post(self) -> None:
-        await self.part.apps.begin(self.session.user_id, codes.new_secret(), self.app.sessions.now_ms())
+        user = await self.app.accounts.get(self.session.user_id)
+        if user is None:
+            raise UnauthorisedError(f"user {self.session.user_id} is gone")
+        await self.part.apps.begin(
+            user.user_id,
+            codes.new_secret(),
+            self.app.sessions.now_ms(),
+            begun_in=self.session.handle,
+            address_proved=address_proved(user),
+        )
         self.see_other("/account/authenticator")
 
     async def show(self, errors: dict[str, str], form: str = "") -> None:
@@ -114,7 +125,7 @@ class AuthenticatorHandler(CodeHandler):
         if app is not None and app.is_confirmed:
             left = await self.part.apps.recovery_codes_left(self.session.user_id)
             self.render(TEMPLATES + "on.html", errors=errors, form=form, codes_left=left)
-        elif app is not None and app.secret is not None:
+        elif app is not None and app.secret is not None and app.is_being_set_up_in(self.session.handle):
             text = codes.as_text(app.secret)
             self.render(TEMPLATES + "set_up.html", errors=errors, secret=text, has_qr_code=segno is not None)
         else:
@@ -129,7 +140,9 @@ class QRCodeHandler(CodeHandler):
     async def get(self) -> None:
         app = await self.part.apps.find(self.session.user_id)
         user = await self.app.accounts.get(self.session.user_id)
-        if segno is None or user is None or app is None or app.is_confirmed or app.secret is None:
+        if segno is None or user is None or app is None or app.secret is None:
+            raise HTTPError(404)
+        if not app.is_being_set_up_in(self.session.handle):
             raise HTTPError(404)
         text = codes.address(app.secret, account=user.email, issuer=self.app.options.site_name)
         picture = io.BytesIO()

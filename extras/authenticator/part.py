@@ -120,13 +120,24 @@ class Authenticator(Extra):
         await self.apps.check(session.user_id, code, self.app.sessions.clock.now())
         await self._note(session, TOTP)
 
+    async def give_second_factor(self, session: Session, code: str) -> None:
+        """Take the code that a session lacks. The same code is taken again for the same session.
+
+        Raises:
+            CodeRefusedError: it does not count.
+        """
+        now_s = self.app.sessions.clock.now()
+        await self.apps.check(session.user_id, code, now_s, session_handle=session.handle)
+        await self._note(session, TOTP)
+
     async def switch_on(self, session: Session, code: str, recovery_codes: list[str]) -> None:
         """Confirm the app. Every other session of the user must give a code from now on.
 
         Raises:
             CodeRefusedError: the code is not this app's.
         """
-        await self.apps.confirm(session.user_id, code, self.app.sessions.clock.now(), recovery_codes)
+        now_s = self.app.sessions.clock.now()
+        await self.apps.confirm(session.user_id, code, now_s, recovery_codes, begun_in=session.handle)
         for handle in await self.app.sessions.get_all_session_handles_for_user(session.user_id):
             if handle != session.handle:
                 await self.app.sessions.set_claim_value(handle, self.claim, ASKED, owner=session.user_id)
@@ -136,6 +147,9 @@ class Authenticator(Extra):
         """Raises CodeRefusedError: the code does not count, and the app stays on."""
         await self.apps.check(session.user_id, code, self.app.sessions.clock.now())
         await self.apps.remove(session.user_id)
+
+    async def forget_unproved(self, user_id: str, first_verified_at_ms: int | None) -> None:
+        await self.apps.remove_unproved(user_id, first_verified_at_ms)
 
     async def remove_second_factor(self, user_id: str) -> bool:
         was_on = await self.apps.is_on(user_id)

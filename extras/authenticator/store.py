@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from accounts.text import is_storable
 from extras.authenticator.codes import DIGITS, Vault, plain, step_of
+from extras.proof import UNPROVED, unproved
 from sessions.store import Connection, Database
 
 MAX_ATTEMPTS = 10
@@ -41,6 +42,13 @@ TABLES = [
         code_hash TEXT NOT NULL,
         PRIMARY KEY (user_id, code_hash)
     )
+    """,
+    # In which session the app is being set up, whether the address was confirmed (extras/proof.py), and for
+    # which session the last code was accepted.
+    """
+    ALTER TABLE authenticators ADD COLUMN begun_in TEXT NOT NULL DEFAULT '';
+    ALTER TABLE authenticators ADD COLUMN address_proved INTEGER;
+    ALTER TABLE authenticators ADD COLUMN last_step_in TEXT NOT NULL DEFAULT ''
     """,
 ]
 
@@ -73,11 +81,19 @@ class ShutError(CodeRefusedError):
 
 @dataclass(frozen=True)
 class App:
-    """An authenticator app; `secret` is None if the server's secret has changed since it was set up."""
+    """An authenticator app; `secret` is None if the server's secret has changed since it was set up.
+
+    `begun_in` is the handle of the session that began to set it up. No other session may see the secret or
+    confirm the app: it may be another person's.
+    """
 
     secret: bytes | None
     is_confirmed: bool
     last_step: int
+    begun_in: str = ""
+
+    def is_being_set_up_in(self, session_handle: str) -> bool:
+        return not self.is_confirmed and self.begun_in == session_handle
 
 
 class Authenticators:
@@ -99,24 +115,46 @@ class Authenticators:
         app = await self.find(user_id)
         return app is not None and app.is_confirmed
 
-    async def begin(self, user_id: str, secret: bytes, now_ms: int) -> bool:
-        """Keep a secret that is still to be confirmed; False if an app is confirmed already."""
+    async def begin(
+        self,
+        user_id: str,
+        secret: bytes,
+        now_ms: int,
+        *,
+        begun_in: str = "",
+        address_proved: int | None = None,
+    ) -> bool:
+        """Keep a secret that is still to be confirmed; False if an app is confirmed already.
+
+        Args:
+            begun_in: the handle of the session, the only one that may confirm the app.
+            address_proved: see extras/proof.py.
+        """
         sealed = self._vault.seal(secret, user_id)
 
         def work(connection: Connection) -> bool:
             kept = connection.execute(
-                "INSERT INTO authenticators (user_id, sealed_secret, created_at_ms)"
-                " VALUES (:user_id, :sealed, :now_ms) ON CONFLICT (user_id) DO UPDATE"
-                " SET sealed_secret = :sealed, created_at_ms = :now_ms"
+                "INSERT INTO authenticators (user_id, sealed_secret, created_at_ms, begun_in, address_proved)"
+                " VALUES (:user_id, :sealed, :now_ms, :begun_in, :address_proved)"
+                " ON CONFLICT (user_id) DO UPDATE SET sealed_secret = :sealed, created_at_ms = :now_ms,"
+                " begun_in = :begun_in, address_proved = :address_proved"
                 " WHERE authenticators.confirmed_at_ms IS NULL",
-                {"user_id": user_id, "sealed": sealed, "now_ms": now_ms},
+                {
+                    "user_id": user_id,
+                    "sealed": sealed,
+                    "now_ms": now_ms,
+                    "begun_in": begun_in,
+                    "address_proved": address_proved,
+                },
             )
             return kept.rowcount == 1
 
         return await self._database.write(work)
 
-    async def confirm(self, user_id: str, code: str, now_s: float, recovery_codes: Sequence[str]) -> None:
-        """Switch on the app that is being set up, by a code of it.
+    async def confirm(
+        self, user_id: str, code: str, now_s: float, recovery_codes: Sequence[str], *, begun_in: str = ""
+    ) -> None:
+        """Switch on the app that is being set up in the session `begun_in`, by a code of it.
 
         Raises:
             CodeRefusedError: the code is none of this app's, or nothing is being set up.
@@ -124,15 +162,15 @@ class Authenticators:
 
         def work(connection: Connection) -> CodeRefusedError | None:
             app = self._read(connection, user_id)
-            if app is None or app.is_confirmed or app.secret is None:
+            if app is None or app.secret is None or not app.is_being_set_up_in(begun_in):
                 return WrongCodeError()
             step = step_of(app.secret, plain(code), now_s)
             if step is None:
                 return WrongCodeError()
             confirmed = connection.execute(
                 "UPDATE authenticators SET confirmed_at_ms = :now_ms, last_step = :step"
-                " WHERE user_id = :user_id AND confirmed_at_ms IS NULL",
-                {"now_ms": int(now_s * 1000), "step": step, "user_id": user_id},
+                " WHERE user_id = :user_id AND confirmed_at_ms IS NULL AND begun_in = :begun_in",
+                {"now_ms": int(now_s * 1000), "step": step, "user_id": user_id, "begun_in": begun_in},
             )
             if confirmed.rowcount != 1:
                 return WrongCodeError()
@@ -142,8 +180,12 @@ class Authenticators:
         if refusal := await self._database.write(work):
             raise refusal
 
-    async def check(self, user_id: str, code: str, now_s: float) -> None:
+    async def check(self, user_id: str, code: str, now_s: float, *, session_handle: str = "") -> None:
         """Accept a code of the app, or a recovery code; neither will be accepted again.
+
+        Args:
+            session_handle: a code of the app that was accepted with this handle is accepted with it again,
+                for a form that was sent twice.
 
         Raises:
             WrongCodeError, TooManyAttemptsError, ShutError: it does not count.
@@ -155,8 +197,11 @@ class Authenticators:
             refusal = self._count_attempt(connection, user_id, int(now_s * 1000)) if is_app_code else None
             if refusal is not None:
                 return refusal
-            accept = self._accept_app_code if is_app_code else self._spend_recovery_code
-            if not accept(connection, user_id, code, now_s):
+            if is_app_code:
+                is_right = self._accept_app_code(connection, user_id, code, now_s, session_handle)
+            else:
+                is_right = self._spend_recovery_code(connection, user_id, code)
+            if not is_right:
                 return WrongCodeError()
             connection.execute(
                 "UPDATE authenticators SET attempts = 0, in_a_row = 0 WHERE user_id = :user_id",
@@ -182,6 +227,22 @@ class Authenticators:
 
         await self._database.write(work)
 
+    async def remove_unproved(self, user_id: str, first_verified_at_ms: int | None) -> None:
+        """Remove an app that is only being set up, or was before an address of the account was confirmed."""
+
+        def work(connection: Connection) -> None:
+            removed = connection.execute(
+                "DELETE FROM authenticators WHERE user_id = :user_id"  # noqa: S608
+                f" AND (confirmed_at_ms IS NULL OR {UNPROVED})",
+                unproved(user_id, first_verified_at_ms),
+            )
+            if removed.rowcount == 1:
+                connection.execute(
+                    "DELETE FROM recovery_codes WHERE user_id = :user_id", {"user_id": user_id}
+                )
+
+        await self._database.write(work)
+
     async def switched_on_since(self, moment_ms: int) -> Sequence[str]:
         """The user IDs of those who confirmed an app from then on."""
         sql = "SELECT user_id FROM authenticators WHERE confirmed_at_ms >= :moment_ms"
@@ -200,10 +261,11 @@ class Authenticators:
 
     def _read(self, connection: Connection, user_id: str) -> App | None:
         row = connection.execute(
-            "SELECT sealed_secret, confirmed_at_ms, last_step FROM authenticators WHERE user_id = :user_id",
+            "SELECT sealed_secret, confirmed_at_ms, last_step, begun_in FROM authenticators"
+            " WHERE user_id = :user_id",
             {"user_id": user_id},
         ).fetchone()
-        return App(self._vault.unseal(row[0], user_id), row[1] is not None, row[2]) if row else None
+        return App(self._vault.unseal(row[0], user_id), row[1] is not None, *row[2:]) if row else None
 
     def _count_attempt(self, connection: Connection, user_id: str, now_ms: int) -> CodeRefusedError | None:
         """Count first, then look: of many guesses at once no more than allowed come through."""
@@ -232,18 +294,21 @@ class Authenticators:
             return ShutError()
         return TooManyAttemptsError(max(1, WINDOW_S - (now_ms - row[0]) // 1000))
 
-    def _accept_app_code(self, connection: Connection, user_id: str, code: str, now_s: float) -> bool:
+    def _accept_app_code(
+        self, connection: Connection, user_id: str, code: str, now_s: float, session_handle: str
+    ) -> bool:
         app = self._read(connection, user_id)
         step = step_of(app.secret, code, now_s) if app is not None and app.secret is not None else None
         if step is None:
             return False
         accepted = connection.execute(
-            "UPDATE authenticators SET last_step = :step WHERE user_id = :user_id AND last_step < :step",
-            {"step": step, "user_id": user_id},
+            "UPDATE authenticators SET last_step = :step, last_step_in = :handle WHERE user_id = :user_id"
+            " AND (last_step < :step OR (last_step = :step AND last_step_in = :handle AND :handle <> ''))",
+            {"step": step, "user_id": user_id, "handle": session_handle},
         )
         return accepted.rowcount == 1
 
-    def _spend_recovery_code(self, connection: Connection, user_id: str, code: str, _now_s: float) -> bool:
+    def _spend_recovery_code(self, connection: Connection, user_id: str, code: str) -> bool:
         spent = connection.execute(
             "DELETE FROM recovery_codes WHERE user_id = :user_id AND code_hash = :code_hash",
             {"user_id": user_id, "code_hash": self._vault.hash(code, user_id)},

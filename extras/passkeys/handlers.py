@@ -12,6 +12,7 @@ from tornado.web import HTTPError
 
 from accounts import User, WrongCredentialsError
 from extras.passkeys.store import PasskeyRefusedError
+from handlers import limits
 from handlers.auth_api import APIHandler
 from handlers.base import BaseHandler, ProtectedAPIHandler, ProtectedHandler
 from handlers.openapi import OK, TEXT, Operation, one_of, record, status
@@ -159,8 +160,8 @@ class RegistrationHandler(PasskeyPart, ProtectedAPIHandler):
             raise HTTPError(400, "the name is no text")
         user = await self.user()
         try:
-            await self.part.register(
-                user.user_id,
+            is_new = await self.part.register(
+                user,
                 self.session.handle,
                 self.own_origin,
                 self.browser(),
@@ -170,8 +171,9 @@ class RegistrationHandler(PasskeyPart, ProtectedAPIHandler):
         except PasskeyRefusedError as error:
             self.finish({"status": "REFUSED", "message": str(error)})
         else:
-            await self.tell(user, "added")
-            self.app.journal.record("factor added", user_id=user.user_id, detail="passkey")
+            if is_new:
+                await self.tell(user, "added")
+                self.app.journal.record("factor added", user_id=user.user_id, detail="passkey")
             self.finish({"status": "OK"})
 
 
@@ -203,9 +205,10 @@ class SignInHandler(PasskeyPart, APIHandler):
 
     async def post(self) -> None:
         try:
-            user_id = await self.part.sign_in(
-                self.own_origin, self.browser(), self.json_body().get("credential")
-            )
+            async with limits.passkey(self):
+                user_id = await self.part.sign_in(
+                    self.own_origin, self.browser(), self.json_body().get("credential")
+                )
             session = await self.begin_session(user_id, method=self.transfer.method_for_new_session())
         except PasskeyRefusedError as error:
             self.app.journal.record("sign-in failed", detail="passkey refused")

@@ -26,6 +26,7 @@ from extras import Extra
 from extras.passkeys import handlers
 from extras.passkeys.challenges import LIFETIME_S, Challenges
 from extras.passkeys.store import Passkey, PasskeyRefusedError, PasskeyStore
+from extras.proof import address_proved
 from handlers.pages import StaticHandler
 from sessions.base64url import decode_base64url, encode_base64url
 from settings import Settings, load_or_create_secret
@@ -76,8 +77,8 @@ class Passkeys(Extra):
     async def maintain(self) -> None:
         await self.store.maintain(self.app.sessions.now_ms())
 
-    async def address_proved(self, user_id: str) -> None:
-        await self.store.remove_all(user_id)
+    async def forget_unproved(self, user_id: str, first_verified_at_ms: int | None) -> None:
+        await self.store.remove_unproved(user_id, first_verified_at_ms)
 
     # -- register -----------------------------------------------------------------------------------
 
@@ -105,14 +106,16 @@ class Passkeys(Extra):
         return _as_json(options)
 
     async def register(
-        self, user_id: str, session_handle: str, origin: str, browser: str, name: str, credential: Any
-    ) -> None:
-        """Add what `navigator.credentials.create` gave.
+        self, user: User, session_handle: str, origin: str, browser: str, name: str, credential: Any
+    ) -> bool:
+        """Add what `navigator.credentials.create` gave; False if the same request has done so already.
+
+        Nothing is stored of what is refused.
 
         Raises:
             PasskeyRefusedError: it does not fit, whatever it is.
         """
-        challenge = await self._take_challenge(credential, _registration(session_handle), browser)
+        challenge = self._good_challenge(credential, _registration(session_handle), browser)
         try:
             verified = webauthn.verify_registration_response(
                 credential=credential,
@@ -124,19 +127,21 @@ class Passkeys(Extra):
             if len(verified.credential_id) > MAX_ID_BYTES:
                 raise ValueError("its id is too long")
         except Exception as error:  # what strangers send is parsed there
-            log.info("a passkey of user %s was not added: %s", user_id, error)
+            log.info("a passkey of user %s was not added: %s", user.user_id, error)
             raise PasskeyRefusedError(NOT_ACCEPTED) from None
         now_ms = self.app.sessions.now_ms()
         passkey = Passkey(
             credential_id=encode_base64url(verified.credential_id),
-            user_id=user_id,
+            user_id=user.user_id,
             public_key=encode_base64url(verified.credential_public_key),
             sign_count=verified.sign_count,
             name=_name(name),
             created_at_ms=now_ms,
         )
-        await self.store.add(passkey)
-        log.info("user %s has added a passkey", user_id)
+        is_new = await self.store.add(passkey, challenge=challenge, address_proved=address_proved(user))
+        if is_new:
+            log.info("user %s has added a passkey", user.user_id)
+        return is_new
 
     async def rename(self, user_id: str, credential_id: str, name: str) -> None:
         """Give a passkey of this user another name, if there is one."""
@@ -160,8 +165,8 @@ class Passkeys(Extra):
         Raises:
             PasskeyRefusedError: it does not fit, whatever it is.
         """
+        challenge = self._good_challenge(credential, SIGN_IN, browser)
         found = await self.store.find(_text(credential, "id"))
-        challenge = await self._take_challenge(credential, SIGN_IN, browser)
         if found is None:
             raise PasskeyRefusedError(
                 "This site does not know this passkey. Was it deleted from your account?"
@@ -182,7 +187,8 @@ class Passkeys(Extra):
         except Exception as error:  # what strangers send is parsed there
             log.warning("a passkey of user %s was refused: %s", passkey.user_id, error)
             raise PasskeyRefusedError(NOT_ACCEPTED) from None
-        if not await self.store.note_use(passkey, verified.new_sign_count, self.app.sessions.now_ms()):
+        now_ms = self.app.sessions.now_ms()
+        if not await self.store.note_use(passkey, verified.new_sign_count, now_ms, challenge=challenge):
             raise PasskeyRefusedError(TOO_LATE)
         return passkey.user_id
 
@@ -191,16 +197,14 @@ class Passkeys(Extra):
     def _new_challenge(self, purpose: str, browser: str) -> bytes:
         return self._challenges.make(purpose, browser, self.app.sessions.clock.now())
 
-    async def _take_challenge(self, credential: Any, purpose: str, browser: str) -> bytes:
-        """The challenge that a credential answers, which no other may answer from now on."""
+    def _good_challenge(self, credential: Any, purpose: str, browser: str) -> bytes:
+        """The challenge that a credential answers. Raises PasskeyRefusedError: it is not ours, or too old."""
         try:
             raw = decode_base64url(_text(credential, "response", "clientDataJSON")) or b""
             challenge = parse_client_data_json(raw).challenge
         except Exception:
             raise PasskeyRefusedError(NOT_ACCEPTED) from None
         if not self._challenges.is_good(challenge, purpose, browser, self.app.sessions.clock.now()):
-            raise PasskeyRefusedError(TOO_LATE)
-        if not await self.store.spend(challenge):
             raise PasskeyRefusedError(TOO_LATE)
         return challenge
 

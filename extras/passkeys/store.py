@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from accounts.text import is_storable
 from extras.passkeys import challenges
+from extras.proof import UNPROVED, unproved
 from sessions.base64url import encode_base64url
 from sessions.store import Connection, Database
 
@@ -32,6 +33,7 @@ TABLES = [
     CREATE TABLE passkey_users (user_id TEXT PRIMARY KEY, user_handle TEXT NOT NULL UNIQUE);
     CREATE TABLE passkey_challenges (nonce TEXT PRIMARY KEY, expires_at_ms BIGINT NOT NULL)
     """,
+    "ALTER TABLE passkeys ADD COLUMN address_proved INTEGER",  # see extras/proof.py
 ]
 _COLUMNS = "credential_id, user_id, public_key, sign_count, name, created_at_ms, last_used_at_ms"
 
@@ -98,44 +100,52 @@ class PasskeyStore:
 
         return await self._database.read(work)
 
-    async def add(self, passkey: Passkey) -> None:
-        """Raises PasskeyRefusedError: it is known already, or its user has as many as one may have."""
+    async def add(
+        self, passkey: Passkey, *, challenge: bytes | None = None, address_proved: int | None = None
+    ) -> bool:
+        """Add a passkey and spend its challenge; False if the same request has done so already.
 
-        def work(connection: Connection) -> bool:
+        Args:
+            address_proved: see extras/proof.py.
+
+        Raises:
+            PasskeyRefusedError: it is known already, or its user has as many as one may have.
+        """
+
+        def work(connection: Connection) -> bool | None:
+            if challenge is not None and not _spend(connection, challenge):
+                of_same_user = connection.execute(
+                    "SELECT 1 FROM passkeys WHERE credential_id = :credential_id AND user_id = :user_id",
+                    {"credential_id": passkey.credential_id, "user_id": passkey.user_id},
+                ).fetchone()
+                return False if of_same_user else None
             added = connection.execute(
-                f"INSERT INTO passkeys ({_COLUMNS}) SELECT :credential_id, :user_id, :public_key,"  # noqa: S608
-                " :sign_count, :name, :created_at_ms, NULL"
+                f"INSERT INTO passkeys ({_COLUMNS}, address_proved) SELECT :credential_id, :user_id,"  # noqa: S608
+                " :public_key, :sign_count, :name, :created_at_ms, NULL, :address_proved"
                 " WHERE (SELECT COUNT(*) FROM passkeys WHERE user_id = :user_id) < :most"
                 " ON CONFLICT (credential_id) DO NOTHING",
-                {**vars(passkey), "most": MOST_PASSKEYS},
+                {**vars(passkey), "most": MOST_PASSKEYS, "address_proved": address_proved},
             )
-            return added.rowcount == 1
+            return True if added.rowcount == 1 else None
 
-        if not await self._database.write(work):
+        added = await self._database.write(work)
+        if added is None:
             raise PasskeyRefusedError(
                 "This passkey could not be added: it is known already, or there are too many."
             )
+        return added
 
-    async def spend(self, challenge: bytes) -> bool:
-        """Note that a challenge came back; False if it had already."""
+    async def note_use(
+        self, passkey: Passkey, sign_count: int, now_ms: int, *, challenge: bytes | None = None
+    ) -> bool:
+        """Keep the counter of a passkey that was used, and spend the challenge that it answered.
 
-        def work(connection: Connection) -> bool:
-            spent = connection.execute(
-                "INSERT INTO passkey_challenges (nonce, expires_at_ms) VALUES (:nonce, :expires_at_ms)"
-                " ON CONFLICT (nonce) DO NOTHING",
-                {
-                    "nonce": challenges.nonce(challenge),
-                    "expires_at_ms": challenges.expires_at(challenge) * 1000,
-                },
-            )
-            return spent.rowcount == 1
-
-        return await self._database.write(work)
-
-    async def note_use(self, passkey: Passkey, sign_count: int, now_ms: int) -> bool:
-        """Keep the counter of a passkey that was used; False if it was used meanwhile, or deleted."""
+        False: the challenge had been spent, or the passkey was used meanwhile, or it was deleted.
+        """
 
         def work(connection: Connection) -> bool:
+            if challenge is not None and not _spend(connection, challenge):
+                return False
             noted = connection.execute(
                 "UPDATE passkeys SET sign_count = :sign_count, last_used_at_ms = :now_ms"
                 " WHERE credential_id = :credential_id AND sign_count = :old",
@@ -192,10 +202,11 @@ class PasskeyStore:
             )
         return removed
 
-    async def remove_all(self, user_id: str) -> None:
-        """Delete a user's passkeys, for somebody who gets another way in."""
-        sql = "DELETE FROM passkeys WHERE user_id = :user_id"
-        await self._database.write(lambda connection: connection.execute(sql, {"user_id": user_id}))
+    async def remove_unproved(self, user_id: str, first_verified_at_ms: int | None) -> None:
+        """Delete the passkeys that a user added before an address of the account was confirmed."""
+        sql = f"DELETE FROM passkeys WHERE user_id = :user_id AND {UNPROVED}"  # noqa: S608
+        parameters = unproved(user_id, first_verified_at_ms)
+        await self._database.write(lambda connection: connection.execute(sql, parameters))
 
     async def maintain(self, now_ms: int) -> None:
         """Delete challenges that have expired, and what belonged to users who are gone."""
@@ -212,6 +223,16 @@ class PasskeyStore:
 
         while await self._database.write(work) >= PURGE_BATCH:
             pass
+
+
+def _spend(connection: Connection, challenge: bytes) -> bool:
+    """Note that a challenge came back; False if it had already."""
+    spent = connection.execute(
+        "INSERT INTO passkey_challenges (nonce, expires_at_ms) VALUES (:nonce, :expires_at_ms)"
+        " ON CONFLICT (nonce) DO NOTHING",
+        {"nonce": challenges.nonce(challenge), "expires_at_ms": challenges.expires_at(challenge) * 1000},
+    )
+    return spent.rowcount == 1
 
 
 def _user_handle(connection: Connection, user_id: str) -> str | None:

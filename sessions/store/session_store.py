@@ -347,23 +347,16 @@ class SessionStore:
             lambda connection: _revoke(connection, wanted, reason, keep_until, owner)
         )
 
-    async def revoke_user(
-        self, user_id: str, *, tenant_id: str | None, keep: str | None, reason: str, keep_until: float
-    ) -> list[tuple[str, str]]:
-        """Delete a user's sessions (of one tenant, or of all), except `keep`, in one transaction."""
-
-        def work(connection: Connection) -> list[tuple[str, str]]:
-            handles = _handles(connection, user_id, tenant_id)
-            return _revoke(connection, [h for h in handles if h != keep], reason, keep_until)
-
-        return await self.database.write(work)
+    async def all_handles_of_user(self, user_id: str, tenant_id: str | None) -> list[str]:
+        """Handles of the user's sessions (None: of every tenant), also of those that have expired."""
+        return await self.database.read(lambda connection: handles_in(connection, user_id, tenant_id))
 
     async def handles_of_user(
         self, user_id: str, tenant_id: str | None, now: float, session_lifetime_s: float
     ) -> list[str]:
         """Handles of the user's living sessions (None: of every tenant), the oldest first."""
         return await self.database.read(
-            lambda connection: _handles(connection, user_id, tenant_id, now, session_lifetime_s)
+            lambda connection: handles_in(connection, user_id, tenant_id, now, session_lifetime_s)
         )
 
     async def load_all_of(self, handle: str) -> StoredSession | None:
@@ -582,14 +575,14 @@ def _load(connection: Connection, handle: str, *, lock: bool = False) -> Session
     return SessionRow.from_db(found) if found else None
 
 
-def _handles(
+def handles_in(
     connection: Connection,
     user_id: str,
-    tenant_id: str | None,
+    tenant_id: str | None = None,
     now: float = 0.0,
     session_lifetime_s: float = 0.0,
 ) -> list[str]:
-    """Those of a user's sessions that are alive; without a time all that are there."""
+    """Those of a user's sessions that are alive, the oldest first; without a time all that are there."""
     if not is_storable(user_id):
         return []
     rows = connection.execute(

@@ -48,7 +48,7 @@ async def field_errors(attempt: Awaitable[Any]) -> dict[str, str]:
 
 
 async def stored_hash(users: Users) -> str:
-    credentials = await users._credentials(EMAIL)
+    credentials = await users._by_email(EMAIL)
     assert credentials
     assert credentials.password_hash
     return credentials.password_hash
@@ -334,7 +334,7 @@ class TestRaisedParameters:
     def test_a_password_changed_meanwhile_is_not_overwritten(self, place: Path | str) -> None:
         async def story(users: Users) -> None:
             user = await users.sign_up(EMAIL, PASSWORD)
-            checked = await users._credentials(EMAIL)
+            checked = await users._by_email(EMAIL)
             assert checked
             await users.set_password(user.user_id, OTHER_PASSWORD)
             await users._rehash(checked, PASSWORD)

@@ -557,17 +557,19 @@ class TestSessionStore:
 
         with_stores(database, story)
 
-    def test_a_users_sessions_are_revoked_by_tenant_and_but_for_one(self, database: Connect) -> None:
+    def test_a_users_sessions_are_listed_by_tenant_and_revoked(self, database: Connect) -> None:
         async def story(store: SessionStore) -> None:
             await store.create(a_row("1"), {})
             await store.create(a_row("2", tenant_id="t2", created_at=NOW + 1), {})
             await store.create(a_row("3", created_at=NOW + 2), {})
             await store.create(a_row("4", user_id="bob"), {})
-            revoke = functools.partial(store.revoke_user, "ann", reason="", keep_until=NOW)
+            await store.create(a_row("5", created_at=NOW - 2 * DAY), {})
+            revoke = functools.partial(store.revoke, owner="ann", reason="", keep_until=NOW)
             assert await store.handles_of_user("ann", None, NOW, DAY) == ["1", "2", "3"]
-            assert await revoke(tenant_id="t2", keep=None) == [("2", "ann")]
-            assert await revoke(tenant_id=None, keep="3") == [("1", "ann")]
-            assert await revoke(tenant_id=None, keep=None) == [("3", "ann")]
+            assert await store.all_handles_of_user("ann", "t2") == ["2"]
+            assert await store.all_handles_of_user("ann", None) == ["5", "1", "2", "3"]
+            assert await revoke(["2", "4", "none"]) == [("2", "ann")]
+            assert await revoke(["3", "1"]) == [("1", "ann"), ("3", "ann")]
             assert await store.handles_of_user("bob", "public", NOW, DAY) == ["4"]
             assert [entry.handle for entry in await store.feed_after(0)] == ["2", "1", "3"]
 

@@ -33,6 +33,97 @@ async def is_in(client: Client) -> bool:
     return False
 
 
+async def confirm_address(app: Application, user_id: str) -> None:
+    token = await app.accounts.create_email_verification(user_id)
+    assert token is not None
+    await app.accounts.verify_email(token.text)
+
+
+async def reset_password(app: Application, owner: Client) -> None:
+    """The reader of the mailbox of ann@example.com gets a new password and signs in with it."""
+    token = await app.accounts.create_password_reset("ann@example.com")
+    assert token is not None
+    body = {"token": token.text, "password": "other ships sail 28 seas"}
+    assert (await owner.post("/reset-password", body)).code == 303
+    await owner.sign_in(password="other ships sail 28 seas")
+
+
+@pytest.mark.parametrize(
+    ("story", "stays"),
+    [
+        ("add, reset", False),
+        ("add, confirm, reset", False),
+        ("begin, confirm, finish, reset", False),
+        ("begin, reset", False),
+        ("begin, confirm, reset", False),
+        ("confirm, add, reset", True),
+        ("confirm, add, reset, reset", True),
+        ("add, reset, add, reset", True),
+        ("confirm, begin, reset", False),
+    ],
+)
+@pytest.mark.gen_test
+async def test_an_app_from_before_the_address_was_confirmed_goes_with_a_reset(
+    client: Client, new_client: NewClient, app: Application, story: str, stays: bool
+) -> None:
+    """A person may sign up with the address of another person. The owner of the mailbox is not locked out."""
+    await client.sign_up()
+    user_id, signed_in = client.user_id, client
+    phone: Phone | None = None
+    for step in story.split(", "):
+        if step == "begin":
+            await signed_in.post("/account/authenticator")
+            phone = Phone(await signed_in.get("/account/authenticator"))
+        elif step == "finish":
+            assert phone is not None
+            code = {"code": phone.code(client.clock.now())}
+            assert (await signed_in.post("/account/authenticator/confirmation", code)).code == 200
+        elif step == "add":
+            await switch_on(signed_in)
+        elif step == "confirm":
+            await confirm_address(app, user_id)
+        else:
+            signed_in = new_client()
+            await reset_password(app, signed_in)
+    assert await is_in(signed_in) is not stays
+    if not stays:
+        page = (await signed_in.get("/account/authenticator")).body.decode()
+        assert 'id="secret"' not in page, "the key that another person has seen"
+        assert "recovery codes are unused" not in page
+
+
+@pytest.mark.gen_test
+async def test_a_key_is_shown_and_confirmed_in_the_session_that_began_only(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    """A thief begins to set the app up, and the owner later opens the page."""
+    await client.sign_up()
+    thief = new_client()
+    await thief.sign_in()
+    await thief.post("/account/authenticator")
+    phone = Phone(await thief.get("/account/authenticator"))
+    page = (await client.get("/account/authenticator")).body.decode()
+    assert 'id="secret"' not in page
+    assert (await client.get("/account/authenticator/qr.svg")).code == 404
+    code = {"code": phone.code(client.clock.now())}
+    assert (await client.post("/account/authenticator/confirmation", code)).code == 422
+    await switch_on(client)
+    assert (await thief.post("/account/authenticator/confirmation", code)).code != 200
+
+
+@pytest.mark.gen_test
+async def test_a_code_that_is_sent_twice_opens_the_session_both_times(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    phone, _ = await sign_up_with_app(client)
+    other = new_client()
+    await other.sign_in()
+    code = {"code": phone.code(client.clock.now()), "redirectBack": "/dashboard"}
+    first, second = await asyncio.gather(*(other.post("/second-factor", code, follow=True) for _ in range(2)))
+    assert (first.code, second.code) == (200, 200)
+    assert await is_in(other)
+
+
 def part_of(app: Application) -> Authenticator:
     (part,) = (extra for extra in app.extras if isinstance(extra, Authenticator))
     return part
@@ -271,7 +362,9 @@ async def test_json_callers_get_the_claim_error_of_supertokens(client: Client, n
 async def test_a_new_password_does_not_replace_the_code(
     client: Client, new_client: NewClient, app: Application
 ) -> None:
-    await sign_up_with_app(client)
+    await client.sign_up()
+    await confirm_address(app, client.user_id)
+    await switch_on(client)
     thief = new_client()
     await thief.post("/forgot-password", {"email": "ann@example.com"})
     assert (await thief.get(await last_path(app))).code == 200

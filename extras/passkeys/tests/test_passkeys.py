@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from accounts.limits import PASSKEY_CLIENT
 from extras.passkeys.challenges import LIFETIME_S, Challenges
 from extras.passkeys.part import MAX_ID_BYTES, Passkeys
 from extras.passkeys.store import MOST_PASSKEYS, Passkey, PasskeyRefusedError
@@ -620,25 +621,90 @@ async def test_the_audit_log_has_what_became_of_passkeys(
     ]
 
 
-@pytest.mark.parametrize("verified", [False, True])
+@pytest.mark.parametrize(
+    ("order", "stays"),
+    [
+        ("add", False),
+        ("add, confirm", False),
+        ("confirm, add", True),
+        ("add, confirm, change address", False),
+    ],
+)
 @pytest.mark.gen_test
-async def test_whoever_signed_up_with_somebody_elses_address_keeps_no_passkey_for_it(
-    client: Client, new_client: NewClient, app: Application, verified: bool
+async def test_a_passkey_from_before_the_address_was_confirmed_goes_with_a_reset(
+    client: Client, new_client: NewClient, app: Application, order: str, stays: bool
 ) -> None:
-    """Its owner takes the account over by a mailed link; until then the address was nobody's for certain. An
-    address that was confirmed is its account's: there passkeys outlive passwords."""
+    """A person may sign up with the address of another person, whose owner then gets a password by mail. A
+    passkey that was added to a confirmed address outlives passwords."""
     attacker = client
     await attacker.sign_up()
     device = device_for(attacker)
-    await register(attacker, device)
-    if verified:
-        token = await app.accounts.create_email_verification(attacker.user_id)
-        assert token is not None
-        await app.accounts.verify_email(token.text)
-    reset = await app.accounts.create_password_reset("ann@example.com")
+    email = "ann@example.com"
+    for step in order.split(", "):
+        if step == "add":
+            await register(attacker, device)
+        elif step == "confirm":
+            token = await app.accounts.create_email_verification(attacker.user_id)
+            assert token is not None
+            await app.accounts.verify_email(token.text)
+        else:
+            email = "other@example.com"
+            token = await app.accounts.create_email_change(attacker.user_id, email)
+            assert token is not None
+            await app.accounts.change_email(token.text)
+    reset = await app.accounts.create_password_reset(email)
     assert reset is not None
     owner = new_client()
     new_password = "the owner's very own password"
     assert (await owner.post("/reset-password", {"token": reset.text, "password": new_password})).code == 303
-    assert (await sign_in(attacker, device))["status"] == ("OK" if verified else "REFUSED")
-    assert await is_in(attacker) is verified
+    assert (await sign_in(attacker, device))["status"] == ("OK" if stays else "REFUSED")
+    assert await is_in(attacker) is stays
+
+
+@pytest.mark.gen_test
+async def test_refused_passkeys_are_limited_and_nothing_is_stored_for_each(
+    client: Client, new_client: NewClient, app: Application
+) -> None:
+    device = await sign_up_with_passkey(client)
+    stranger = device_for(client)
+    other = new_client()
+
+    async def rows() -> int:
+        tables = ("passkey_challenges", "passkeys", "rate_limits")
+        counts = " + ".join(f"(SELECT COUNT(*) FROM {table})" for table in tables)
+        found = await app.database.read(lambda c: c.execute(f"SELECT {counts}").fetchone())
+        return int(found[0])
+
+    before = await rows()
+    answers = []
+    for number in range(PASSKEY_CLIENT.most + 20):
+        tried = device if number % 2 else stranger
+        credential = tried.get(await options_for(other))
+        credential["response"]["signature"] = "AAAA"
+        answers.append((await other.call("/passkeys/sign-in", {"credential": credential})).code)
+    assert answers == [200] * PASSKEY_CLIENT.most + [429] * 20
+    assert await rows() <= before + 1
+    client.clock.advance(PASSKEY_CLIENT.window_s)
+    assert (await sign_in(other, device))["status"] == "OK"
+
+
+@pytest.mark.gen_test
+async def test_passkeys_that_count_use_up_no_budget(client: Client, new_client: NewClient) -> None:
+    device = await sign_up_with_passkey(client)
+    other = new_client()
+    for _ in range(PASSKEY_CLIENT.most + 5):
+        assert (await sign_in(other, device))["status"] == "OK"
+
+
+@with_settings(debug=True)
+@pytest.mark.gen_test
+async def test_a_registration_that_is_sent_twice_at_once_is_answered_twice(
+    client: Client, app: Application
+) -> None:
+    await client.sign_up()
+    options = (await call(client, "/passkeys/registration/options"))["publicKey"]
+    body = {"name": "my phone", "credential": device_for(client).create(options)}
+    answers = await asyncio.gather(*(call(client, "/passkeys/registration", body) for _ in range(3)))
+    assert answers == [{"status": "OK"}] * 3
+    assert len(await part_of(app).store.list(client.user_id)) == 1
+    assert len(await mails(app)) == 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from accounts import USER_TABLES
@@ -44,15 +45,20 @@ def test_two_processes_agree_on_what_counts_once_and_what_stays(place: Path | st
         handles = await asyncio.gather(*(store.user_handle("ann") for store in (one, two, one)))
         assert len(set(handles)) == 1
 
-        challenge = Challenges(SECRET).make("sign in", "browser", NOW_S)
-        spent = await asyncio.gather(*(store.spend(challenge) for store in (one, two, one, two)))
-        assert sorted(spent) == [False, False, False, True]
-
-        added = await asyncio.gather(*(is_done(store.add(passkey(1, 7))) for store in (one, two)))
-        assert sorted(added) == [False, True]
+        challenge, other = (Challenges(SECRET).make("sign in", "browser", NOW_S) for _ in range(2))
+        added = await asyncio.gather(
+            *(store.add(passkey(1, 7), challenge=challenge) for store in (one, two, one, two))
+        )
+        assert sorted(added) == [False, False, False, True], "the same request came four times"
+        assert not await is_done(two.add(passkey(2), challenge=challenge))
+        assert not await is_done(two.add(passkey(1, 7), challenge=other))
         assert await one.find("id 1") == (passkey(1, 7), handles[0])
-        noted = await asyncio.gather(*(store.note_use(passkey(1, 7), 8, 5) for store in (one, two)))
+        third = Challenges(SECRET).make("sign in", "browser", NOW_S)
+        noted = await asyncio.gather(
+            *(store.note_use(passkey(1, 7), 8, 5, challenge=third) for store in (one, two))
+        )
         assert sorted(noted) == [False, True]
+        assert not await one.note_use(passkey(1, 8), 9, 5, challenge=third), "it was spent"
 
         await one.rename("ann", "id 1", "the laptop")
         for user_id, credential_id in (("bob", "id 1"), ("ann", "id 9"), ("ann", "\0"), ("ann", "\ud800")):
@@ -70,7 +76,8 @@ def test_two_processes_agree_on_what_counts_once_and_what_stays(place: Path | st
         assert len(await two.list("ann")) == MOST_PASSKEYS
 
         await one.maintain((NOW_S + LIFETIME_S) * 1000)
-        assert await one.spend(challenge), "forgotten, but it has expired by now"
+        bobs = replace(passkey(99), user_id="bob")
+        assert await one.add(bobs, challenge=challenge), "forgotten, but it has expired by now"
         for database in databases:
             await database.close()
 
