@@ -464,9 +464,13 @@ class BaseHandler(RequestHandler):
         back = renewal.this_address(self) if in_place else self.redirect_back()
         self.session = None  # the page is the same for everybody
         form = renewal.form_to_repeat(self) if in_place else None
-        form_action = renewal.form_action(self)
         self.render(
-            "refresh_session.html", redirect_back=back, in_place=in_place, form=form, form_action=form_action
+            "refresh_session.html",
+            redirect_back=back,
+            in_place=in_place,
+            form=form,
+            form_action=renewal.form_action(self),
+            form_detour=form and renewal.form_detour(self),
         )
 
     def answer_invalid_claims(self, error: InvalidClaimsError) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PATH = "/kept-form"
 COOKIE = "sKeptForm"
+LONGEST_IN_HEADER = 500  # of an address that is quoted twice: common proxies take heads of 4 kB
 MAX_BYTES = 256 * 1024  # of a kept form that is sent again: percent-encoding makes it longer
 SECRET_NAME = re.compile(
     r"pass(?:word|wd|wort|phrase|code)|kennwort|pwd|secret|token|otp|cvc|cvv|card.?n|iban|(?:^|[-_])(?:code|pin)$",
@@ -50,6 +51,8 @@ async def keep(handler: RefreshReturnHandler, address: str) -> str:
         samesite="Lax",
         secure=handler.app.options.cookie_secure,
     )
+    if len(address) > LONGEST_IN_HEADER:
+        return PATH
     return f"{PATH}?{urlencode({'redirectBack': address}, safe='/')}"
 
 

@@ -55,7 +55,7 @@ class RefreshStoppedHandler(BaseHandler):
         return None
 
     async def get(self) -> None:
-        reason = self.get_argument("reason", "loop")
+        reason = self.get_query_argument("reason", "loop")
         if reason not in self.reasons:
             raise HTTPError(404)
         if self.app.developer is not None:

@@ -17,7 +17,8 @@ from sessions import SessionError, TryRefreshTokenError
 if TYPE_CHECKING:
     from handlers.base import BaseHandler
 
-LONGEST_IN_HEADER = 2048  # of a quoted address; common proxies refuse an answer whose head exceeds 4 kB
+# Common proxies refuse an answer whose head exceeds 4 kB: limits of an address in it, quoted and as it is.
+LONGEST_IN_HEADER, LONGEST_LOCATION = 2048, 3000
 MOST_TO_REPEAT = 256 * 1024  # bytes of a form
 REFRESH_PAGE = "/refresh-session"
 
@@ -125,10 +126,7 @@ def can_take_detour(handler: BaseHandler) -> bool:
 
 def take_detour(handler: BaseHandler) -> None:
     """Redirect to the renewal and back: 307 keeps method and body (RFC 9110, section 15.4.8)."""
-    address = handler.with_return(handler.app.addresses.renew, this_address(handler))
-    if not handler.is_read and not (handler.keeps_forms and handler.recent_sign_in_within_s is None):
-        address += "&keepForm=no"
-    handler.redirect(address, status=303 if handler.is_read else 307)
+    handler.redirect(_detour(handler), status=303 if handler.is_read else 307)
 
 
 def this_address(handler: BaseHandler) -> str:
@@ -139,6 +137,13 @@ def form_action(handler: BaseHandler) -> str:
     """The address of this request for a form; in full if a browser would take its path for a host."""
     address = handler.request.uri or "/"
     return handler.own_origin + address if address.startswith("//") else address
+
+
+def form_detour(handler: BaseHandler) -> str:
+    """The detour for the form of this request; "" if another server has it, or it could not lead back."""
+    address = return_address(handler.request.uri, fallback="")
+    is_ours = not handler.app.options.verify_only and 0 < len(address) <= LONGEST_LOCATION
+    return _detour(handler) if is_ours else ""
 
 
 def form_to_repeat(handler: BaseHandler) -> list[tuple[str, str]] | None:
@@ -154,6 +159,12 @@ def form_to_repeat(handler: BaseHandler) -> list[tuple[str, str]] | None:
         return [(name, value.decode()) for name, values in names.items() for value in values]
     except UnicodeDecodeError:
         return None
+
+
+def _detour(handler: BaseHandler) -> str:
+    address = handler.with_return(handler.app.addresses.renew, this_address(handler))
+    keeps_form = handler.is_read or (handler.keeps_forms and handler.recent_sign_in_within_s is None)
+    return address if keeps_form else address + "&keepForm=no"
 
 
 def _renew_page(handler: BaseHandler) -> None:

@@ -27,6 +27,12 @@ else renew();
 
 async function renew() {
   showFailure(null);
+  if (page.dataset.formDetour) {
+    // It renews the session too, or keeps the form until its user has signed in.
+    form.setAttribute("action", page.dataset.formDetour);
+    sendForm();
+    return;
+  }
   const before = sessionFingerprint();
   let isRenewed;
   try {
@@ -41,9 +47,14 @@ async function renew() {
 }
 
 function goOn() {
-  if (form) HTMLFormElement.prototype.submit.call(form); // a field may be called "submit"
+  if (form) sendForm();
   else if (isInPlace) location.reload();
   else location.replace(address);
+}
+
+/** A field may be called "submit" or "action". */
+function sendForm() {
+  HTMLFormElement.prototype.submit.call(form);
 }
 
 /** The browser has saved a file and still shows this page: returns to the page before it, or says so. */

@@ -79,13 +79,14 @@ def test_a_part_of_a_page_of_a_library_survives_an_expired_token(reader: Visitor
 
 
 @EACH_LIBRARY
+@pytest.mark.parametrize("clicked", ["Next", "Show"])
 def test_a_guest_is_shown_the_sign_in_page_by_a_library(
-    reader: Visitor, library: str, complaints: Complaints
+    reader: Visitor, library: str, clicked: str, complaints: Complaints
 ) -> None:
     complaints.allow("status of 401")
     complaints.allow("Content Security Policy")
     reader.context.clear_cookies()
-    reader.page.locator("#link").click()
+    reader.page.get_by_text(clicked).click()
     expect(reader.page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
@@ -186,6 +187,22 @@ def test_a_link_to_an_attachment_leaves_the_visitor_on_the_page(parts: Visitor) 
     assert download.value.path().read_text() == "a,b\n1,2\n"
     parts.arrive("/parts")
     expect(parts.page.get_by_role("heading", name="Parts")).to_be_visible()
+
+
+@pytest.mark.parametrize("mode", ["in_place", "detour"])
+def test_an_attachment_leaves_the_visitor_on_the_page_in_each_mode(
+    start_server: StartServer, visit: Visit, mode: str, complaints: Complaints
+) -> None:
+    complaints.allow("status of 401")
+    visitor = visit(start_server(f"--refresh_mode={mode}", program=PROGRAM).url)
+    visitor.sign_up()
+    visitor.goto("/parts")
+    visitor.lose_access_token()
+    with visitor.page.expect_download() as download:
+        visitor.page.locator("#attachment").click()
+    assert download.value.path().read_text() == "a,b\n1,2\n"
+    visitor.arrive("/parts")
+    expect(visitor.page.get_by_role("heading", name="Parts")).to_be_visible()
 
 
 def test_a_link_whose_answer_is_no_page_leaves_the_visitor_on_the_page(

@@ -137,6 +137,8 @@ def test_a_form_that_came_too_soon_is_sent_again_as_it_was(
                 redirect_back="/notes?a=1",
                 in_place=True,
                 form=fields,
+                form_action="/notes?a=1",
+                form_detour="",
                 addresses=Addresses.of(options),
             )
             route.fulfill(status=401, content_type="text/html", body=html)

@@ -28,7 +28,7 @@ from handlers.routes import routes
 from server import Application, make_app
 from sessions.remote_keys import COOLDOWN_S
 from settings import Settings
-from tests.client import BOUNDARY, Client, json_of, multipart, set_cookies
+from tests.client import BOUNDARY, FETCH, NAVIGATION, Client, json_of, multipart, set_cookies
 from tests.handlers.conftest import CHEAP
 from tests.handlers.samples import SAMPLES
 from tests.support import FakeClock, cheap_keys
@@ -204,6 +204,25 @@ def test_everybody_without_a_valid_token_gets_the_refresh_page(tmp_path: Path, m
     tell(tmp_path, story, web={"refresh_mode": mode})
 
 
+def test_what_cannot_follow_a_redirect_to_another_server_gets_401(tmp_path: Path) -> None:
+    """A frame can: its navigation is redirected to any origin, and brings the cookies of the same site."""
+    part = {**FETCH, "Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors"}
+    frame = {**NAVIGATION, "Sec-Fetch-Dest": "iframe"}
+    turbo = {**FETCH, "Accept": "text/html", "X-Turbo-Request-Id": "1"}
+
+    async def story(servers: Servers) -> None:
+        await servers.sign_up()
+        servers.expire()
+        for headers in (part, FETCH):
+            assert (await servers.web.request("GET", "/sample/note", headers=headers)).code == 401
+        renewal = (await servers.web.request("GET", "/sample/note", headers=frame)).headers["Location"]
+        assert renewal.startswith(f"{API}/auth/session/refresh/return?redirectBack=")
+        page = await servers.web.request("GET", "/sample/note", headers=turbo)
+        assert page.headers["Location"] == "/refresh-session?redirectBack=/sample/note"
+
+    tell(tmp_path, story)
+
+
 def test_the_refresh_pages_script_may_renew_the_session_from_here(tmp_path: Path) -> None:
     async def story(servers: Servers) -> None:
         await servers.sign_up()
@@ -370,7 +389,7 @@ def test_a_form_that_comes_too_soon_is_sent_once_more_by_the_refresh_page(tmp_pa
         page = response.body.decode()
         assert response.code == HTTPStatus.UNAUTHORIZED
         assert '<form method="post" action="/sample/note?a=1" data-repeat hidden>' in page
-        assert "please send it once more" in page
+        assert "Please send it again" in page
         repeated = {
             html.unescape(name): html.unescape(value)
             for name, value in re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page)

@@ -55,6 +55,10 @@ class FormsHandler(WithPage, ProtectedHandler):
               <label>File <input name="file" type="file"></label>
               <button class="button">Upload</button>
             </form>
+            <form method="post" action="/forms?from=long&amp;pad={{ 'a' * 2500 }}" id="long-form">
+              <label>Remark <input name="remark"></label>
+              <button class="button">Remark</button>
+            </form>
             """,
         )
 
