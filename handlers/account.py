@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from accounts import FieldErrors, ThrottledError, User, WrongCredentialsError
-from handlers import limits, staying
+from handlers import limits, staying, why_ended
 from handlers.base import BaseHandler
 from handlers.sign_up import CLOSED, RegistrationClosedError, sign_up_once
 from sessions.feed import SIGNED_OUT
@@ -43,6 +43,7 @@ class CredentialsHandler(BaseHandler):
             self.set_header("Retry-After", str(error.retry_after_s))
             self._show({"": str(error)}, email, status=429)
         else:
+            why_ended.forget(self)
             self._leave()
 
     def _leave(self) -> None:
@@ -67,6 +68,7 @@ class CredentialsHandler(BaseHandler):
             redirect_back=self.redirect_back(),
             asks_to_stay=staying.asks(self),
             stays=staying.is_checked(self),
+            notice=why_ended.sentence(self),
         )
 
 

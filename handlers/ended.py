@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from handlers import why_ended
 from sessions import TokenTheftError, UnauthorisedError
 from sessions.feed import REPLACED
 
@@ -40,6 +41,8 @@ def clear_tokens(handler: BaseHandler, error: UnauthorisedError) -> bool:
         handler.transfer.clear("header")
         return False
     handler.transfer.clear()
+    if error.session_handle is not None:
+        why_ended.remember(handler, error.session_handle)
     return True
 
 
@@ -49,6 +52,7 @@ async def refuse_refresh(handler: BaseHandler, error: UnauthorisedError) -> None
     is_cleared = clear_tokens(handler, error)
     if not is_cleared or error.session_handle is None:
         handler.transfer.remember_refusal()
+    error.clear_tokens = False  # that is decided now
 
 
 def asks_again(handler: BaseHandler, error: UnauthorisedError) -> bool:

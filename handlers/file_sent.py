@@ -31,6 +31,6 @@ def tell_refresh_page(handler: BaseHandler, headers: HTTPHeaders) -> None:
             SENT,
             number,
             expires=handler.app.clock.now() + KEPT_S,
-            samesite="Lax",
+            samesite=handler.app.options.cookie_same_site.capitalize(),
             secure=handler.app.options.cookie_secure,
         )

@@ -48,7 +48,7 @@ async def keep(handler: RefreshReturnHandler, address: str) -> str:
         path=PATH,
         expires=handler.app.clock.now() + KEPT_S,
         httponly=True,
-        samesite="Lax",
+        samesite=handler.app.options.cookie_same_site.capitalize(),
         secure=handler.app.options.cookie_secure,
     )
     if len(address) > LONGEST_IN_HEADER:

@@ -9,6 +9,7 @@
     st-last-access-token-update   scripts   /                      changes whenever another one does
     sAntiCsrf                     scripts   /                      under anti_csrf=VIA_TOKEN only
     sRefreshRefused               server    /                      a digest of cookies that no refresh accepts
+    sSignInNotice                 server    /login                 why the last session ended
     sRefreshTidied                server    {base}/session/refresh a digest of cookies that stayed
 
 SuperTokens' web clients write what scripts read themselves, from response headers, and tell events from
@@ -37,6 +38,7 @@ Method = Literal["cookie", "header"]
 LONG_AGO = "Thu, 01 Jan 1970 00:00:00 GMT"
 CHANGED_TOKENS_CACHE = "private, no-store"
 REMEMBER_SIGN_OUT_S = 30 * 24 * 60 * 60
+SIGN_IN_PATH = "/login"
 REMEMBER_REFUSAL_S = 24 * 60 * 60
 
 
@@ -54,6 +56,7 @@ class CookieJar:
         self.anti_csrf = "sAntiCsrf"
         self.legacy = "sIdRefreshToken"
         self.refused = "__Host-sRefreshRefused" if prefix else "sRefreshRefused"
+        self.notice = "sSignInNotice"
         self.tidied = "__Secure-sRefreshTidied" if prefix else "sRefreshTidied"
         refresh_path = f"{settings.api_base_path}/session/refresh"
         flags = f"; SameSite={settings.cookie_same_site.capitalize()}"
@@ -66,6 +69,7 @@ class CookieJar:
             self.marker: f"; Path=/; HttpOnly{flags}",
             self.legacy: f"; Path=/; HttpOnly{flags}",
             self.refused: f"; Path=/; HttpOnly{flags}",
+            self.notice: f"; Path={SIGN_IN_PATH}; HttpOnly{flags}",
             self.tidied: f"; Path={refresh_path}; HttpOnly{flags}",
             self.front: f"; Path=/{flags}",
             self.updated: f"; Path=/{flags}",
@@ -168,6 +172,14 @@ class Transfer:
         if self.cookies(self.jar.access) or self.cookies(self.jar.marker):
             digest = self._digest(self.jar.access, self.jar.marker)
             self._remember(self.jar.refused, digest)
+
+    def leave_notice(self, word: str, lifetime_s: float) -> None:
+        """Leave a word for the sign-in page; see handlers/why_ended.py."""
+        line = self.jar.line(self.jar.notice, word, self.jar.clock.now() + lifetime_s)
+        self.other_lines.append(line)
+
+    def clear_notice(self) -> None:
+        self.other_lines.append(self.jar.clearing_line(self.jar.notice))
 
     def holds_only_foreign(self, recognises: Callable[[str], bool]) -> bool:
         """Whether session cookies came, and none of the access tokens has our issuer.

@@ -80,6 +80,10 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
         "account/login.html",
         {**FORM, "errors": {}, "asks_to_stay": True, "stays": True},
     ),
+    "sign in, signed out elsewhere": (
+        "account/login.html",
+        {**FORM, "errors": {}, "notice": "You were signed out on another device."},
+    ),
     "sign in, refused": ("account/login.html", {**FORM, "errors": {"": "Wrong e-mail address or password"}}),
     "sign in, field errors": ("account/login.html", {**FORM, "errors": FIELD_ERRORS}),
     "sign up": ("account/signup.html", {**FORM, "errors": {}, "path": "/signup"}),

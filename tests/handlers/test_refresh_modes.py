@@ -117,7 +117,7 @@ async def test_a_public_page_takes_whoever_lost_the_session_for_a_guest(
     response = await client.get("/", follow=True)
     assert client.visited == ["GET / 303", f"GET {DETOUR}/ 303", "GET / 200"]
     assert b'href="/login"' in response.body
-    assert set(client.cookies) == {"st-last-access-token-update", "sRefreshRounds"}
+    assert set(client.cookies) == {"st-last-access-token-update", "sRefreshRounds", "sSignInNotice"}
 
 
 # -- the detour -------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ async def test_the_detour_clears_the_tokens_of_a_session_that_is_over(
     response = await client.get(DETOUR + "/sample/note", follow=True)
     assert response.code == 200
     assert client.visited[1:] == ["GET /sample/note 303", "GET /login?redirectBack=/sample/note 200"]
-    assert set(client.cookies) == {"st-last-access-token-update", "sRefreshRounds"}
+    assert set(client.cookies) == {"st-last-access-token-update", "sRefreshRounds", "sSignInNotice"}
 
 
 @pytest.mark.gen_test
@@ -473,7 +473,7 @@ async def test_a_revoked_session_is_cleared_by_json_endpoints(client: Client, re
     response = await client.call("/sample/api", method="GET")
     assert (response.code, json_of(response)) == (401, {"message": "unauthorised"})
     assert response.headers["front-token"] == "remove"
-    assert set(client.cookies) == {"st-last-access-token-update"}
+    assert set(client.cookies) == {"st-last-access-token-update", "sSignInNotice"}
 
 
 @pytest.mark.gen_test
