@@ -29,6 +29,7 @@ class PostOffice:
     logins: list[str] = field(default_factory=list)
     refuse: str = ""
     refuse_sender: str = ""
+    refuse_greeting: bool = False
     greetings: list[str] = field(default_factory=list)
     password: str = PASSWORD
 
@@ -38,9 +39,14 @@ class PostOffice:
     async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
+        if self.refuse_greeting:
+            return ["550 who are you?"]
         session.host_name = hostname
         self.greetings.append(hostname)
         return responses
+
+    async def handle_HELO(self, server: SMTP, session: Session, envelope: Envelope, hostname: str) -> str:
+        return "550 who are you?" if self.refuse_greeting else "250 localhost"
 
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
