@@ -2,7 +2,7 @@
 """The HTTP server: Tornado's, with limits on size and time, and stricter about where a message ends.
 
     the head of a request     32 KiB, 20 seconds from its first byte
-    a body                    as its handler takes (handlers/too_large.py), 30 seconds
+    a body                    as its handler takes (handlers/too_large.py), 16 KiB in each 30 seconds
     an answer                 60 seconds since the client last took some of it
     a connection without a request   75 seconds, longer than proxies keep one they may use again
 
@@ -13,6 +13,10 @@ of it alike: 400, and the connection is closed, so that nothing after it is ever
 What Tornado does for each request and each header is done once for a connection, and for all headers at once:
 a timer, two calls of setsockopt, and the look at every line.
 
+`accept` fails while the process has no free file descriptor (EMFILE). The connection stays in the queue, so
+the event loop would report it again at once, and each report would be one more error in the log. A Listener
+pauses for PAUSE_S instead, and the log gets one line.
+
 Source: RFC 9112, sections 2.2, 3, 5.1, 5.2, 6.1, 6.3, 9.6 and 11.2.
 """
 
@@ -20,8 +24,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
 import re
+import socket
 import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from tornado.concurrent import future_add_done_callback
@@ -34,19 +42,26 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.ioloop import PeriodicCallback
+from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.iostream import IOStream, StreamClosedError
+from tornado.netutil import add_accept_handler
 
 if TYPE_CHECKING:
     from server import Application
+
+log = logging.getLogger("stormcellar.web")
 
 MAX_HEAD_BYTES = 32 * 1024
 MAX_HEAD_BYTES_READ = 128 * 1024  # up to here a head that is too large is answered, beyond it cut off
 HEAD_TIMEOUT_S = 20
 BODY_TIMEOUT_S = 30
+LEAST_BODY_BYTES = 16 * 1024  # of a body that goes on, in each BODY_TIMEOUT_S
 ANSWER_TIMEOUT_S = 60
 IDLE_TIMEOUT_S = 75
 LOOK_INTERVAL_S = 1.0
+PAUSE_S = 0.5  # of a listener, while no file descriptor is free
+LOG_AGAIN_S = 60.0
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 IN_HEADS = bytes([*b"\t\r\n", *range(0x20, 0x7F), *range(0x80, 0x100)])  # field-vchar, whitespace, line ends
 is_field_name = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -61,29 +76,33 @@ def make_http_server(application: Application) -> LimitedServer:
         application,
         max_header_size=MAX_HEAD_BYTES_READ,
         max_body_size=application.options.max_body_bytes,
-        body_timeout=BODY_TIMEOUT_S,
         decompress_request=False,
     )
 
 
 class LimitedServer(HTTPServer):
-    """Tornado's HTTPServer, which has one time-out for idle connections and slow heads, with one for each.
+    """Tornado's HTTPServer with a time limit for each thing that a client may be slow at.
 
-    And with one for answers that nobody takes. All are kept by looking at all connections once a second,
-    which costs a request nothing.
+    The server checks all connections once a second, which costs a request nothing.
     """
 
     head_timeout_s: float = HEAD_TIMEOUT_S
+    body_timeout_s: float = BODY_TIMEOUT_S
     answer_timeout_s: float = ANSWER_TIMEOUT_S
     idle_timeout_s: float = IDLE_TIMEOUT_S
 
     def initialize(self, *args: Any, **options: Any) -> None:
         super().initialize(*args, **options)
         self.conn_params.header_timeout = None
-        self._waiting_since: dict[tuple[HTTP1ServerConnection, float, int], float] = {}
+        self._arriving: dict[HTTP1ServerConnection, Arriving] = {}
+        self._waiting_since: dict[tuple[HTTP1ServerConnection, float, int, int], float] = {}
         self._looks = PeriodicCallback(
             lambda: self.close_those_that_wait(time.monotonic()), LOOK_INTERVAL_S * 1000
         )
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        listeners = [Listener(listening, self._handle_connection) for listening in sockets]
+        super().add_sockets(cast(Iterable[socket.socket], listeners))
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         if not self._looks.is_running():
@@ -92,20 +111,37 @@ class LimitedServer(HTTPServer):
         stream.set_nodelay = _leave  # type: ignore  # Tornado would switch twice for each
         super().handle_stream(stream, address)
 
-    def start_request(
-        self, server_conn: object, request_conn: Any
-    ) -> HTTPMessageDelegate:  # called before each head is read
+    def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
+        """Called before each head is read."""
         request_conn.__class__ = Exchange  # Tornado makes it by itself, and asks nobody of what class
-        return super().start_request(server_conn, request_conn)
+        arriving = Arriving(super().start_request(server_conn, request_conn))
+        self._arriving[cast(HTTP1ServerConnection, server_conn)] = arriving
+        return arriving
+
+    def on_close(self, server_conn: object) -> None:
+        self._arriving.pop(cast(HTTP1ServerConnection, server_conn), None)
+        super().on_close(server_conn)
 
     async def close_all_connections(self) -> None:
         self._looks.stop()
         await super().close_all_connections()
 
+    def requests_under_way(self) -> int:
+        """How many requests have been received in part or in full and not been answered in full.
+
+        The number is derived from the open connections, so it cannot drift: a connection that breaks off is
+        gone, whatever its handler was doing. Static files, errors and uploads count like pages.
+        """
+        return sum(
+            connection.stream.writing() or connection.stream._read_regex is None
+            for connection in self._connections
+        )
+
     def close_those_that_wait(self, now_s: float) -> None:
         """Close the connections that have waited too long for their clients.
 
-        What a look finds as the last one did, with not a byte more written, has waited in between.
+        A connection waits if its state, the bytes written and the steps of its body (LEAST_BODY_BYTES each)
+        are the same as at the last check.
         """
         waiting_since = {}
         for connection in list(self._connections):
@@ -113,19 +149,79 @@ class LimitedServer(HTTPServer):
             timeout_s = self._timeout_s(stream)
             if timeout_s is None:
                 continue
-            found = (connection, timeout_s, stream._total_write_done_index)
+            arriving = self._arriving.get(connection)
+            body_steps = arriving.body_bytes // LEAST_BODY_BYTES if arriving else 0
+            found = (connection, timeout_s, stream._total_write_done_index, body_steps)
             waiting_since[found] = self._waiting_since.get(found, now_s)
             if now_s - waiting_since[found] >= timeout_s - 2 * LOOK_INTERVAL_S:
                 stream.close()
         self._waiting_since = waiting_since
 
     def _timeout_s(self, stream: IOStream) -> float | None:
-        """How long the client may take for what is its turn; None where it is ours, or Tornado counts."""
+        """How long the client may take for what it has to do now; None while the server has to do it."""
         if stream.writing():
             return self.answer_timeout_s
         if stream._read_regex is None:  # only heads are read up to a pattern
-            return None
+            return self.body_timeout_s if stream.reading() else None
         return self.head_timeout_s if stream._read_buffer_size else self.idle_timeout_s
+
+
+class Arriving(HTTPMessageDelegate):
+    """Passes a request on to Tornado's own delegate, and counts the bytes of its body."""
+
+    def __init__(self, delegate: HTTPMessageDelegate) -> None:
+        self.body_bytes = 0
+        self._delegate = delegate
+        self.headers_received = delegate.headers_received  # type: ignore[method-assign]
+        self.finish = delegate.finish  # type: ignore[method-assign]
+        self.on_connection_close = delegate.on_connection_close  # type: ignore[method-assign]
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        self.body_bytes += len(chunk)
+        return self._delegate.data_received(chunk)
+
+
+class Listener:
+    """A listening socket, for Tornado's TCPServer, that pauses while no file descriptor is free."""
+
+    last_shortage_s = -LOG_AGAIN_S  # of all listeners in this process: the log gets one line
+
+    def __init__(self, listening: socket.socket, handle: Callable[[socket.socket, Any], None]) -> None:
+        self._listening = listening
+        self._handle = handle
+
+    def fileno(self) -> int:
+        return self._listening.fileno()
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        try:
+            return self._listening.accept()
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                raise
+            self._pause(error)
+            raise BlockingIOError from error  # to Tornado: no connection is waiting
+
+    def _pause(self, error: OSError) -> None:
+        now_s = time.monotonic()
+        if now_s - Listener.last_shortage_s >= LOG_AGAIN_S:
+            log.error(
+                "no connection can be accepted (%s); the server tries again every %s s. If this happens "
+                "often, raise the limit of open files (LimitNOFILE= in the unit, or ulimit -n)",
+                error.strerror,
+                PAUSE_S,
+            )
+        Listener.last_shortage_s = now_s
+        loop = IOLoop.current()
+        loop.remove_handler(cast(Any, self))
+        loop.call_later(PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        if self.fileno() >= 0:  # the server has not closed it meanwhile
+            add_accept_handler(cast(socket.socket, self), self._handle)
 
 
 def _leave(value: bool) -> None:

@@ -12,15 +12,19 @@ Source: OWASP ASVS 5.0, 16.2 and 16.4.1; OWASP logging vocabulary.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
+import threading
 import time
+from collections import deque
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from sessions.events import session_hash
 
@@ -34,16 +38,31 @@ else:
 current_request: ContextVar[BaseHandler | None] = ContextVar("current_request", default=None)
 """The handler of the request that is being served; BaseHandler.prepare sets it."""
 
+MOST_WAITING = 4 * 1024 * 1024  # characters that wait for the log's reader
+GATHER_S = 0.01
+
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def configure(log_format: str, *, debug: bool) -> None:
-    """Have everything that is logged in this process written to stderr, in the format of that name."""
-    handler = LineHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    """Write everything that is logged in this process to stderr, in the format of that name."""
+    formatter = JsonFormatter() if log_format == "json" else TextFormatter()
+    stream = sys.stderr
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # no stderr, or none that is a file
+        writers.append(BackgroundWriter(sys.stderr.fileno(), formatter))
+        stream = cast(TextIO, writers[-1])
+    handler = LineHandler(stream)
+    handler.setFormatter(formatter)
     logging.root.addHandler(handler)  # beside one of OpenTelemetry's that may be there
     logging.root.setLevel(logging.DEBUG if debug else logging.INFO)
     logging.getLogger("asyncio").setLevel(logging.INFO)  # at DEBUG it names its selector, no more
+    atexit.register(finish)
+
+
+def finish(within_s: float = 1.0) -> None:
+    """Write the lines that wait, before the process ends or prints to stderr by itself."""
+    for writer in writers:
+        writer.finish(within_s)
 
 
 def escaped(text: str) -> str:
@@ -80,6 +99,76 @@ class LineHandler(TextHandler):
                 self.stream.flush()
         finally:
             self.release()
+
+
+class BackgroundWriter:
+    """A text stream for LineHandler whose lines a thread writes.
+
+    The reader of a pipe may stop reading: a write then blocks, and with it would the event loop. The thread
+    alone blocks. Up to MOST_WAITING characters wait for it, further lines are dropped, and the next line that
+    can be written says how many. The thread gathers lines for GATHER_S, which saves system calls.
+    """
+
+    def __init__(self, descriptor: int, formatter: TextFormatter) -> None:
+        self._descriptor = descriptor
+        self._formatter = formatter
+        self._lines: deque[str] = deque()
+        self._waiting = self._dropped = 0
+        self._lock = threading.Lock()
+        self._news, self._idle = threading.Event(), threading.Event()
+        self._idle.set()
+        threading.Thread(target=self._write_forever, name="log", daemon=True).start()
+
+    def write(self, text: str) -> int:
+        with self._lock:
+            if self._waiting > MOST_WAITING:
+                self._dropped += 1
+                return 0
+            self._lines.append(text)
+            self._waiting += len(text)
+            if self._waiting == len(text):
+                self._idle.clear()
+                self._news.set()
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: no caller waits for the log."""
+
+    def finish(self, within_s: float) -> None:
+        """Wait until all lines are written, but no longer than that."""
+        self._idle.wait(within_s)
+
+    def _write_forever(self) -> None:
+        while True:
+            self._news.wait()
+            time.sleep(GATHER_S)
+            with self._lock:
+                self._news.clear()
+                text = "".join(self._lines)
+                self._lines.clear()
+                self._waiting -= len(text)
+                if self._dropped:
+                    said = f"{self._dropped} lines were dropped: the log's reader did not keep up"
+                    line = self._formatter.line(time.time(), "WARNING", "stormcellar.log", said, {})
+                    text += line + "\n"
+                    self._dropped = 0
+            self._write(text.encode("utf-8", "backslashreplace"))
+            with self._lock:
+                if not self._lines:
+                    self._idle.set()
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # another process has made the pipe non-blocking
+                time.sleep(GATHER_S)
+            except OSError:  # the reader is gone: the lines are lost
+                return
+
+
+writers: list[BackgroundWriter] = []
+"""Of this process: at most one."""
 
 
 def only_handler(logger: logging.Logger, level: int) -> LineHandler | None:

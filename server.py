@@ -16,12 +16,20 @@ import json
 import logging
 import os
 import secrets
+import signal
 import sys
+import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
+
+if __name__ == "__main__":
+    # Without a handler the process 1 of a container ignores these signals, and imports take half a second.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: os._exit(128 + number))
 
 MISSING = [name for name in ("tornado", "jwt", "cryptography") if find_spec(name) is None]
 if __name__ == "__main__" and MISSING:
@@ -48,7 +56,6 @@ from extras import Extra, installed
 from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
-from handlers.base import BaseHandler
 from handlers.dev_key import PATH as OPEN_PATH
 from handlers.dev_key import developer_key
 from handlers.dev_strip import Developer
@@ -63,6 +70,7 @@ from handlers.routes import AccessUnsaid, check_access, describe, plain_routes, 
 from handlers.too_large import admitted
 from handlers.transfer import CookieJar
 from journal import Journal
+from processes.deadlines import Step, run_steps
 from sessions import (
     ClaimValidator,
     Clock,
@@ -95,6 +103,7 @@ HERE = Path(__file__).resolve().parent  # a release, not the link that leads to 
 PING_INTERVAL_S = 30  # a peer that has gone without a word is noticed within PING_TIMEOUT_S more
 PING_TIMEOUT_S = 20
 HOUSEKEEPING_INTERVAL_S = 600
+LONGEST_STOP_S = 30.0
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
 
 
@@ -154,7 +163,6 @@ class Application(TornadoApplication):
         self.sessions.on_event = self._hear_session
         self.metrics = self.journal.metrics = self._metrics()
         self.draining = False
-        self.requests_under_way = 0
         self.request_numbers = itertools.count(secrets.randbits(47))  # servers rarely give one twice
         self.started = False
         self._starting = asyncio.Lock()
@@ -300,8 +308,6 @@ class Application(TornadoApplication):
         return await self.account_claims.role_validators(roles, session)
 
     def log_request(self, handler: RequestHandler) -> None:
-        if isinstance(handler, BaseHandler):
-            self.requests_under_way -= 1
         super().log_request(handler)
         if self.metrics is not None:
             self.metrics.request(handler)
@@ -381,23 +387,29 @@ class Application(TornadoApplication):
                 except Exception as error:  # whatever it is: without this task nothing would be deleted again
                     log.warning("maintaining %s is put off: %s", type(part).__name__, error)
 
-    async def stop(self) -> None:
-        """Finish what was begun and let go of every thread and file, also after a start that failed."""
+    async def stop(self, end_s: float | None = None) -> None:
+        """Finish what has begun and close every thread and file, also after a start that failed.
+
+        Args:
+            end_s: by when, on time.monotonic(). What takes longer is given up. None: in LONGEST_STOP_S.
+        """
+        end_s = time.monotonic() + LONGEST_STOP_S if end_s is None else end_s
         async with self._starting:
             self.started = False
-            await self.live.stop()
             while self._tasks:
                 self._tasks.pop().cancel()
-            if self.options.verify_only:
-                await self.sessions.stop()
-            else:
-                await self.mails.stop()
-                if self.announced:
-                    await self.presence.leave()
-                await self.sessions.stop()
-                await self.audit.close()
-                await self.database.close()
-                self.hasher.close()
+            steps: list[Step] = [("live connections", self.live.stop), ("the sessions", self.sessions.stop)]
+            if not self.options.verify_only:
+                leaving: list[Step] = [("the list of servers", self.presence.leave)] if self.announced else []
+                steps[1:1] = [("mails", self.mails.stop), *leaving]
+                steps += [
+                    ("the audit log", self.audit.close),
+                    ("the database", self.database.close),
+                    ("password hashes", partial(asyncio.to_thread, self.hasher.close)),
+                ]
+            await run_steps(steps, end_s)
+            if self.metrics is not None:
+                self.metrics.write_shared()
 
 
 def _answers(connection: Connection) -> bool:
@@ -462,15 +474,15 @@ def session_config(options: Settings) -> SessionConfig:
 async def run(options: Settings) -> None:
     """Serve, in this process or in several, until SIGTERM or SIGINT."""
 
-    def tell(port: int) -> None:
+    def tell(addresses: list[str]) -> None:
         if is_child():
-            tell_ready(port)
+            tell_ready()
             return
         with terminal.optional_output():
-            announce(options, port)
+            announce(options, addresses)
 
     collecting = asyncio.ensure_future(orphans.collect()) if os.getpid() == 1 else None
-    if options.processes > 1 and processes.READY_VARIABLE not in os.environ:
+    if options.processes > 1 and not processes.is_worker():
         await processes.Supervisor(options, [sys.executable, *sys.argv]).run(tell)
     else:
         await processes.serve(make_app(options, announced=True), tell)
@@ -478,13 +490,18 @@ async def run(options: Settings) -> None:
         collecting.cancel()
 
 
-def announce(options: Settings, port: int) -> None:
-    """One address, where the data is, and how to stop."""
-    host = f"[{options.address}]" if ":" in options.address else options.address
-    address = options.origin or f"http://{'localhost' if options.is_loopback_only else host}:{port}"
-    print(f"{options.site_name} is at {address}", flush=True)
-    if options.origin:
-        print(f"It listens on http://{host}:{port}", flush=True)
+def announce(options: Settings, addresses: list[str]) -> None:
+    """Print where the site is, where it listens, where the data is, and how to stop.
+
+    Args:
+        addresses: where it listens, as `http://host:port` or `unix:path`.
+    """
+    first = addresses[0]
+    if options.is_loopback_only and first.startswith("http"):
+        first = f"http://localhost:{first.rpartition(':')[2]}"
+    print(f"{options.site_name} is at {options.origin or first}", flush=True)
+    if options.origin or len(addresses) > 1:
+        print(f"It listens on {', '.join(addresses)}", flush=True)
     place = "PostgreSQL" if options.uses_postgres else options.data_dir.resolve()
     if options.verify_only:
         print(f"Its sessions are those of {options.api_domain}; it keeps nothing", flush=True)
@@ -499,9 +516,9 @@ def announce(options: Settings, port: int) -> None:
 async def run_and_watch(options: Settings) -> None:
     """Serve for development: in a child, which starts again when a file is saved."""
 
-    def tell(port: int) -> None:
+    def tell(addresses: list[str]) -> None:
         with terminal.optional_output():
-            announce(options, port)
+            announce(options, addresses)
 
     await Parent(options, sys.argv[1:]).run(tell)
 
@@ -525,6 +542,7 @@ def main() -> None:
         except BrokenPipeError:  # standard output has no reader any more
             raise
         except (SettingsError, AccessUnsaid, Undescribed, StoreUnavailableError, OSError) as error:
+            logs.finish()  # what was logged stands above
             sys.exit(f"Stormcellar does not start: {error}")
 
 

@@ -101,6 +101,7 @@ BASE_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
 IPV4_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 SMTP_SCHEMES = ("smtp", "smtp+starttls", "smtps")
 POSTGRES_URL = re.compile(r"postgres(?:ql)?://[^/?#\s]*/[^/?#\s]+(?:\?(?!(?:.*&)?password=)[^?#\s]+)?")
+UNIX_PREFIX = "unix:"  # of an address that is the path of a Unix socket
 SAMPLE_WORDS = ("changeme", "changethis", "replaceme", "yoursecret", "insecure")
 
 
@@ -159,7 +160,19 @@ def _host_of(origin: str) -> str:
     return re.sub(r":\d+$", "", origin.partition("://")[2].partition("/")[0])
 
 
-def _check_address(address: str) -> str:
+def _check_address(text: str) -> str:
+    return ", ".join(dict.fromkeys(_normalised_address(part.strip()) for part in text.split(",")))
+
+
+def _normalised_address(address: str) -> str:
+    if address.startswith(UNIX_PREFIX):
+        path = address.removeprefix(UNIX_PREFIX)
+        if not path.startswith("/") or path.endswith("/") or not 1 < len(os.fsencode(path)) <= 100:
+            raise ValueError(
+                "the path of a Unix socket must be absolute and have at most 100 bytes; "
+                "write unix:/run/stormcellar/web.sock"
+            )
+        return address
     try:
         return str(ipaddress.ip_address(address))
     except ValueError:
@@ -168,9 +181,16 @@ def _check_address(address: str) -> str:
         return normalised_host(address)
     except ValueError:
         raise ValueError(
-            "it must be an IP address or a host name of this machine; "
-            "write 127.0.0.1 for this machine only, 0.0.0.0 for all its IPv4 addresses"
+            "it must be an IP address, a host name of this machine or unix: and a path, or several of them "
+            "with commas between them; write 127.0.0.1 for this machine only, 0.0.0.0 for all its IPv4 "
+            "addresses, :: for all its addresses"
         ) from None
+
+
+def _check_socket_mode(mode: str) -> str:
+    if not re.fullmatch("0?[0-7]{3}", mode, re.ASCII) or not int(mode, 8) & 0o200:
+        raise ValueError("it must be a file mode of three octal digits that lets the owner write, like 660")
+    return mode
 
 
 def _check_public_url(url: str) -> str:
@@ -243,6 +263,10 @@ def _check_trusted_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return normalised
 
 
+def _check_metrics_from(networks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_normalised_network, networks)))
+
+
 def _check_trusted_proxies(networks: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(_normalised_network, networks)))
 
@@ -258,7 +282,7 @@ def _normalised_network(text: str) -> str:
     if written.ip != network.network_address:
         raise ValueError(f"{text} is an address in a network; write {network}, or {written.ip} for it alone")
     if not network.prefixlen:
-        raise ValueError(f"{text} is everybody, who could then claim any address; list only your own proxies")
+        raise ValueError(f"{text} is every address there is; list only your own machines")
     if network.version == 6 and network.subnet_of(IPV4_MAPPED):
         raise ValueError(f"{text} stands for IPv4 addresses; write these themselves, like 10.0.0.0/8")
     return str(network)
@@ -366,8 +390,17 @@ class Settings:
         unit="-",
         check=_check_address,
         effect="The IP address or host name to listen on. 127.0.0.1 is this machine only, as behind a proxy "
-        "on it; 0.0.0.0 (IPv4) or :: (also IPv6) is the whole network.",
-        danger="Open to the network, the server speaks plain HTTP to whoever connects, past the proxy.",
+        "on it; 0.0.0.0 is the whole network with IPv4, :: with IPv4 and IPv6. unix:/run/kit/web.sock is a "
+        "Unix socket; its callers count as a trusted proxy. Several addresses have commas between them.",
+        danger="Open to the network, the server speaks plain HTTP to every client, past the proxy.",
+    )
+    unix_socket_mode: str = setting(
+        "660",
+        unit="octal file mode",
+        check=_check_socket_mode,
+        effect="The file mode of a Unix socket that `address` names. The proxy's user needs write "
+        "permission, so make it a member of the server's group.",
+        danger="666 lets every user of the machine connect and claim any client address.",
     )
     processes: int = setting(
         1,
@@ -392,6 +425,24 @@ class Settings:
         maximum=600,
         effect="How long a process that is told to end goes on with what it has begun.",
         danger="Too short cuts slow uploads; longer than the service manager's patience has no effect.",
+    )
+    lame_duck_s: int = setting(
+        0,
+        unit="seconds",
+        minimum=0,
+        maximum=600,
+        effect="How long a server that gets SIGTERM serves on while `/readyz` says 503. Then it drains. "
+        "Set it to the time that your load balancer needs to notice, where it asks `/readyz`.",
+        danger="A stop takes that much longer. The service manager must wait for lame_duck_s and drain_s.",
+    )
+    watchdog_s: int = setting(
+        30,
+        unit="seconds",
+        minimum=0,
+        maximum=3600,
+        effect="With `processes` of 2 or more, a worker whose event loop gives no sign of life for that time "
+        "is killed and replaced. 0 turns that off.",
+        danger="Short: a worker that is only busy is killed, with all its requests.",
     )
     public_url: str = setting(
         "",
@@ -834,6 +885,14 @@ class Settings:
         danger="A collector that expects one of them cannot read the other; with text it takes each line of "
         "a traceback for a message of its own.",
     )
+    metrics_from: tuple[str, ...] = setting(
+        ("127.0.0.0/8", "::1"),
+        unit="-",
+        check=_check_metrics_from,
+        effect="Who may read `/metrics`, as IP addresses or networks separated by commas. Requests that a "
+        "proxy passes on get 404 in any case.",
+        danger="The counters tell how many people sign in and how busy the server is.",
+    )
     audit_retention_s: int = setting(
         90 * DAY_S,
         unit="seconds",
@@ -902,7 +961,19 @@ class Settings:
 
         False behind a proxy with a public name, although `address` is loopback there.
         """
-        return is_loopback(self.address) and (not self.public_url or is_loopback(_host_of(self.public_url)))
+        return self.listens_on_loopback_only and (
+            not self.public_url or is_loopback(_host_of(self.public_url))
+        )
+
+    @property
+    def addresses(self) -> list[str]:
+        """The single addresses of `address`: IP addresses, host names, or unix: and a path."""
+        return self.address.split(", ")
+
+    @property
+    def listens_on_loopback_only(self) -> bool:
+        """Whether other machines can connect to none of the addresses."""
+        return all(address.startswith(UNIX_PREFIX) or is_loopback(address) for address in self.addresses)
 
     @property
     def uses_postgres(self) -> bool:
@@ -983,7 +1054,7 @@ def _the_public_gets_https(settings: Settings) -> None:
 
 def _an_open_address_has_a_public_url(settings: Settings) -> None:
     _refuse_if(
-        not (is_loopback(settings.address) or settings.public_url or settings.debug),
+        not (settings.listens_on_loopback_only or settings.public_url or settings.debug),
         f"address is {settings.address}, which others can reach, and public_url is empty, but the server "
         "must then know what visitors type. Set public_url to that, or address to 127.0.0.1.",
         "address",

@@ -40,7 +40,7 @@ def any_output() -> Iterator[None]:
 
 @contextlib.contextmanager
 def optional_output() -> Iterator[None]:
-    """Continue if the output cannot be written: a server serves without its announcement."""
+    """Go on if what is printed here cannot be written: a server serves without its announcement."""
     try:
         yield
         flush()
@@ -55,7 +55,7 @@ def flush() -> None:
 
 
 def drop_output() -> None:
-    """Discard what is printed from now on, also what Python writes when it ends."""
+    """Let all that is printed from now on go nowhere, also what Python writes at its end."""
     with contextlib.suppress(OSError, ValueError):  # the second: it is closed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -90,7 +90,7 @@ def _proxies(options: Settings) -> Iterator[Finding]:
             "the proxy's address, in the log and for the rate limits.",
             "Set trusted_proxies to the proxy's address, 127.0.0.1, ::1 if it runs on this machine.",
         )
-    if behind_proxy and not is_loopback(options.address):
+    if behind_proxy and not options.listens_on_loopback_only:
         yield warning(
             f"The server listens on {options.address}, where it can be reached without the proxy.",
             "Set address = 127.0.0.1 if the proxy runs on this machine; else let a firewall admit only it.",

@@ -2,7 +2,7 @@
 """The program that the parent starts: it runs server.py, and reports to the parent how that went.
 
 It imports nothing of the project by itself, so that it can report an error in any file. A report is one line
-of JSON: `{"ready": PORT}` or `{"failure": {...}}` with the fields of `development.failures.Failure`.
+of JSON: `{"ready": true}` or `{"failure": {...}}` with the fields of `development.failures.Failure`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def is_child() -> bool:
     return REPORT_VARIABLE in os.environ
 
 
-def tell_ready(port: int) -> None:
+def tell_ready() -> None:
     """Report that the server answers. From now on Ctrl+C is the parent's, which then ends this process."""
     asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    report({"ready": port})
+    report({"ready": True})
 
 
 def report(message: dict[str, Any]) -> None:

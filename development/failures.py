@@ -47,7 +47,7 @@ class Failure:
 
 
 def excerpt(path: str, line: int) -> Sequence[tuple[int, str]]:
-    """Return the lines around a line of a file, with their numbers; no lines if the file cannot be read."""
+    """The lines around a line of a file, with their numbers; none if the file cannot be read."""
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -57,7 +57,7 @@ def excerpt(path: str, line: int) -> Sequence[tuple[int, str]]:
 
 
 def page(failure: Failure) -> str:
-    """Write the error page. The browser asks for it again every two seconds."""
+    """The error page, which asks again every two seconds."""
     parts = [f"<h1>{html.escape(failure.title)}</h1>"]
     if failure.file:
         parts.append(f"<p>{html.escape(failure.file)}, line {failure.line}</p>")
@@ -81,7 +81,7 @@ def page(failure: Failure) -> str:
 
 
 def is_own_host(name: str, origin: str) -> bool:
-    """Check that a request names this machine. By DNS rebinding another site can send requests here."""
+    """Check that a request names this machine: any site's name can be made to lead here (DNS rebinding)."""
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:

@@ -15,7 +15,7 @@ Snapshot = dict[str, tuple[int, int]]
 
 
 def snapshot(more: Sequence[Path] = ()) -> Snapshot:
-    """Return the time of change and the size of each watched file."""
+    """The time of change and the size of each watched file."""
     found: Snapshot = {}
     for path in (*_watched(ROOT, every_file=False), *map(str, more)):
         try:
@@ -43,7 +43,7 @@ def _watched(folder: Path, *, every_file: bool) -> Iterator[str]:
 
 
 def changed(before: Snapshot, after: Snapshot) -> str:
-    """Find a file that was changed, added or removed; "" if there is none."""
+    """The name of a file that was changed, added or removed; "" if there is none."""
     for path in sorted(before.keys() | after.keys()):
         if before.get(path) != after.get(path):
             return os.path.relpath(path, ROOT)
@@ -51,7 +51,7 @@ def changed(before: Snapshot, after: Snapshot) -> str:
 
 
 def config_files(words: Sequence[str], environ: Mapping[str, str]) -> list[Path]:
-    """Find the file of settings that the command line or the environment names."""
+    """The file of settings that the command line or the environment names."""
     found = [environ.get("STORMCELLAR_CONFIG", "")]
     for number, word in enumerate(words):
         option, equals, path = word.partition("=")

@@ -19,7 +19,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -51,8 +51,8 @@ class Parent:
         self._child: asyncio.subprocess.Process | None = None
         self._sockets: list[socket.socket] = []
 
-    async def run(self, announce: Callable[[int], None]) -> None:
-        """Serve, and call `announce` once, with the port.
+    async def run(self, announce: processes.Announce) -> None:
+        """Serve; `announce` is called once, with the addresses.
 
         Raises:
             SystemExit: the first child did not start; it has said why.
@@ -69,7 +69,7 @@ class Parent:
             failure = await self._ready(process, reports)
             if failure is None and not started:
                 started = True
-                announce(self._sockets[0].getsockname()[1])
+                announce(processes.addresses_of(self._sockets))
             elif failure is None:
                 log.info("the server was started again")
             elif not started and not self._stop.is_set():
@@ -86,7 +86,7 @@ class Parent:
         self._stop.set()
 
     async def _spawn(self) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
-        """Start a child; returns it with the stream of its reports."""
+        """A new child, and what it will report."""
         read_end, write_end = os.pipe()
         numbers = [listening.fileno() for listening in self._sockets]
         environment = {
@@ -170,7 +170,7 @@ class Parent:
 
 
 async def _next(reports: asyncio.StreamReader) -> dict[str, Any] | None:
-    """Read the next report; None if the child has ended without a report."""
+    """The next report; None if the child has ended without one."""
     line = await reports.readline()
     return json.loads(line) if line else None
 

@@ -139,8 +139,8 @@ def main() -> None:
         options = configuration.load(sys.argv[2:], os.environ)
         application = make_app(options, name)
 
-        def announce(port: int) -> None:
-            where = f"http://localhost:{port}"
+        def announce(addresses: list[str]) -> None:
+            where = f"http://localhost:{addresses[0].rpartition(':')[2]}"
             if name in PAGES:
                 print(f"The example {name} is at {where}/example", flush=True)
             else:

@@ -14,13 +14,15 @@ log = logging.getLogger("stormcellar.access")
 
 
 def log_request(served: RequestHandler) -> None:
-    """One line a request: status, method, path, time taken, and whose address it came from.
+    """Log one line a request: status, method, path, time taken, and the client's address.
 
-    As JSON the same stands in fields of its own, too.
+    As JSON the same stands in fields of its own, too. Successful health probes and scrapes are left out.
     """
     status, request = served.get_status(), served.request
     # What a browser fetches ahead of time gets 503 where it would renew a session; nothing has failed.
     is_fine = status < 500 or (status == 503 and is_speculative(request))
+    if status < 400 and not getattr(served, "logs_success", True):
+        return
     level = logging.INFO if is_fine else logging.ERROR
     if not log.isEnabledFor(level):
         return

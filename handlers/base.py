@@ -108,7 +108,6 @@ class BaseHandler(RequestHandler):
     # -- before -------------------------------------------------------------------------------------
 
     def initialize(self) -> None:
-        self.app.requests_under_way += 1  # until it is logged
         self.session = None
         options = self.app.options
         self.transfer = Transfer(

@@ -3,22 +3,25 @@
 
 Load balancers ask by address, so these routes answer whatever the Host header says. None of them tells
 anything about a person. `/metrics` exists where Prometheus' official client is installed
-(requirements-metrics.txt), and answers direct callers from this machine only: a proxy that passes requests
-on for others says so in X-Forwarded-For.
+(requirements-metrics.txt), and answers direct callers from the networks of the setting `metrics_from` only: a
+proxy that passes requests on says so in X-Forwarded-For.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import Any
 
 from handlers.base import BaseHandler
+from handlers.proxies import parsed
 
 
 class OperationsHandler(BaseHandler):
     """Asks for no session and no particular host."""
 
     speaks_json = True
+    logs_success = False  # a probe every second would hide the rest of the log
 
     def check_host(self) -> None:
         """Whoever asks by address may."""
@@ -58,17 +61,22 @@ class ReadyHandler(OperationsHandler):
 class MetricsHandler(OperationsHandler):
     """GET /metrics: counters in Prometheus' text format."""
 
-    public = "monitoring on the same machine asks; nobody else gets an answer"
+    public = "monitoring asks, from the networks of metrics_from; others get 404"
 
     async def get(self) -> None:
-        if self.app.metrics is None or not self._is_from_here():
+        if self.app.metrics is None or not self._may_read():
             self.write_failure(404)
             return
         content_type, text = self.app.metrics.as_text()
         self.set_header("Content-Type", content_type)
         self.finish(text)
 
-    def _is_from_here(self) -> bool:
-        address: Any = self.request.connection.context.address  # type: ignore[union-attr]
-        forwarded = "X-Forwarded-For" in self.request.headers or "Forwarded" in self.request.headers
-        return not forwarded and ipaddress.ip_address(address[0]).is_loopback
+    def _may_read(self) -> bool:
+        if "X-Forwarded-For" in self.request.headers or "Forwarded" in self.request.headers:
+            return False
+        context: Any = self.request.connection.context  # type: ignore[union-attr]
+        if context.address_family == socket.AF_UNIX:
+            return True  # the file mode of the socket decides who may connect
+        caller = parsed(context.address[0])
+        networks = map(ipaddress.ip_network, self.app.options.metrics_from)
+        return caller is not None and any(caller in network for network in networks)

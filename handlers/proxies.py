@@ -22,6 +22,9 @@ from collections.abc import Sequence
 log = logging.getLogger("stormcellar.web")
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+UNIX_SOCKET = ipaddress.IPv4Address(0)
+"""Tornado's address for the peer of a Unix socket; no TCP peer has it. The mode of the socket's file decides
+who may connect, so such a peer is trusted as a proxy."""
 WITH_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?", re.ASCII)
 
 
@@ -50,7 +53,7 @@ class Proxies:
         if forwarded_for is None and not peer.startswith("::ffff:"):
             return peer
         caller = parsed(peer)
-        if caller is None:  # a Unix socket's peer has none
+        if caller is None:
             return peer
         if forwarded_for is not None and not self.trusts(caller):
             self._warn_of_stranger(caller)
@@ -62,7 +65,7 @@ class Proxies:
         return str(caller)
 
     def trusts(self, address: IPAddress) -> bool:
-        return any(address in network for network in self._networks)
+        return address == UNIX_SOCKET or any(address in network for network in self._networks)
 
     def _warn_of_stranger(self, peer: IPAddress) -> None:
         """Say once that a proxy may be missing in the settings; from the Internet anyone sends the header."""

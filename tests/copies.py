@@ -25,13 +25,13 @@ KEPT_OUT = shutil.ignore_patterns(
 
 
 def copy_of_the_project(folder: Path) -> Path:
-    """Copy the project without what was installed or made in it."""
+    """Copy what belongs to the project, and nothing that was made or installed in it."""
     return Path(shutil.copytree(ROOT, folder, ignore=KEPT_OUT))
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """Copy the project for a test that changes it."""
+    """A copy of the project in which a test may write."""
     return copy_of_the_project(tmp_path / "clone")
 
 

@@ -20,7 +20,7 @@ FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 
 
 def deleted_part(error: BaseException) -> str:
-    """Find the deleted part that stopped the import of a module; "" if there is none."""
+    """The part whose absence stopped the import of a module; "" if there is none."""
     text = str(error)
     if isinstance(error, FileNotFoundError) and error.filename:
         path = Path(error.filename)

@@ -44,7 +44,7 @@ def server(site: Path, tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def ask(url: str, path: str = "/login", *, accept: str = "text/html", host: str | None = None) -> Answer:
-    """Return the status and the body; (0, "") if no server answers."""
+    """The status and the body; (0, "") if nobody answers."""
     place = urlsplit(url)
     connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=DEADLINE_S)
     try:
@@ -88,7 +88,7 @@ BROKEN = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("file", "text", "title", "line"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_file_is_shown_until_it_is_saved_again(
+def test_a_broken_file_is_shown_and_the_server_returns_when_it_is_saved_again(
     site: Path, server: ServerProcess, file: str, text: str, title: str, line: str
 ) -> None:
     path = site / file

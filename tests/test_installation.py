@@ -59,7 +59,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def locked(list_name: str) -> dict[str, str]:
-    """Read the packages that a lock has for this interpreter, with their versions."""
+    """The packages that a lock has for this interpreter, with their versions."""
     environment = {**default_environment(), "extra": ""}
     text = (ROOT / list_name).with_suffix(".lock").read_text(encoding="utf-8")
     return {

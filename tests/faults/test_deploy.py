@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-import processes
+import processes.worker
 from processes import Supervisor
 from settings import Settings
 from tests.figures import Figures
@@ -157,12 +157,14 @@ def start_worker(*command: str) -> tuple[bool, Supervisor]:
     async def start() -> tuple[bool, Supervisor]:
         supervisor = Supervisor(Settings(), list(command))
         supervisor._sockets, (supervisor._lifeline, held_open) = [], os.pipe()
+        watching = asyncio.ensure_future(supervisor._watch())
         try:
             ready = await supervisor._start()
             await asyncio.wait_for(asyncio.gather(*supervisor._waiting), DEADLINE_S)
         finally:
+            watching.cancel()
             for worker in supervisor._workers:  # only if the test fails
-                worker.kill()
+                worker.send(signal.SIGKILL)
             os.close(held_open)
             os.close(supervisor._lifeline)
         return ready, supervisor
@@ -180,7 +182,7 @@ def test_a_worker_that_cannot_be_started_leaves_no_file_open(tmp_path: Path) -> 
 
 def test_a_worker_that_is_never_ready_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ignores SIGTERM, or does not hear it: it would count as a worker for ever."""
-    monkeypatch.setattr(processes, "WORKER_START_S", 0.2)
+    monkeypatch.setattr(processes.worker, "SILENT_START_S", 0.2)
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     ready, supervisor = start_worker(sys.executable, "-c", deaf)
     assert (ready, supervisor._workers) == (False, set())

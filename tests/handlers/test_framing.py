@@ -439,7 +439,7 @@ async def test_an_answer_that_nobody_takes_is_not_kept_and_one_that_is_taken_slo
 
 def timeouts(server: LimitedServer) -> list[float]:
     """By which the connections that the last look saw will be closed, if nothing more comes."""
-    return [timeout_s for _, timeout_s, _ in server._waiting_since]
+    return [timeout_s for _, timeout_s, *_ in server._waiting_since]
 
 
 def port_of(writer: asyncio.StreamWriter) -> int:
@@ -463,8 +463,8 @@ async def test_an_answer_is_never_held_back_to_be_sent_with_more(app: Applicatio
 def test_the_time_outs_are_within_their_bounds(app: Application) -> None:
     server = make_http_server(app)
     assert server.head_timeout_s <= 20
-    assert server.conn_params.body_timeout is not None
-    assert server.conn_params.body_timeout <= 30
+    assert server.body_timeout_s <= 30
+    assert server.conn_params.body_timeout is None  # it is no limit for the whole body
     assert 60 < server.idle_timeout_s - 2 * http_server.LOOK_INTERVAL_S < server.idle_timeout_s <= 75
     assert server.answer_timeout_s <= 60
     assert server.conn_params.header_timeout is None  # the two of heads are in its place
@@ -475,11 +475,82 @@ def test_the_time_outs_are_within_their_bounds(app: Application) -> None:
 async def test_a_body_that_does_not_come_is_waited_for_no_longer_than_its_time(
     app: Application, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a short one here, and a real clock."""
+    """By a clock that this test moves."""
     caplog.set_level(logging.CRITICAL)
     async with listening(app) as (server, port):
-        server.conn_params.body_timeout = 0.05
-        assert await exchange(port, POST + b"Content-Length: 5\r\n\r\nab") == b""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(POST + b"Content-Length: 5\r\n\r\nab")
+        now_s = await look_until(server, http_server.BODY_TIMEOUT_S)
+        writer.write(b"c")  # dripping does not help
+        await asyncio.sleep(0.01)
+        server.close_those_that_wait(now_s + http_server.BODY_TIMEOUT_S)
+        assert await asyncio.wait_for(read_all(reader), PATIENCE_S) == b""
+        writer.close()
+
+
+class HugeHandler(RequestHandler):
+    """More than the largest buffers of the loopback hold."""
+
+    def get(self) -> None:
+        self.write(bytes(20_000_000))
+
+
+class UploadHandler(RequestHandler):
+    def post(self) -> None:
+        self.finish(str(len(self.request.body)))
+
+
+@pytest.mark.gen_test
+async def test_a_slow_steady_upload_arrives_however_long_it_takes() -> None:
+    """30 kB a second for 50 seconds, by a clock that this test moves."""
+    size, piece = 1_500_000, 30_000
+    async with serving(("/", UploadHandler)) as (server, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode())
+        now_s = await look_until(server, http_server.BODY_TIMEOUT_S)
+        (arriving,) = server._arriving.values()
+        for second in range(1, size // piece + 1):
+            writer.write(bytes(piece))
+            while arriving.body_bytes < second * piece:
+                await asyncio.sleep(0.001)
+            server.close_those_that_wait(now_s + second)
+        assert (await asyncio.wait_for(reader.read(65536), PATIENCE_S)).endswith(b"1500000")
+        writer.close()
+
+
+@pytest.mark.gen_test
+async def test_requests_under_way_are_those_that_have_no_full_answer() -> None:
+    """An upload counts until it breaks off, a long answer until its last byte is taken."""
+    async with serving(("/", HugeHandler), ("/up", UploadHandler)) as (server, port):
+        _, idle = await asyncio.open_connection("127.0.0.1", port)
+        _, upload = await asyncio.open_connection("127.0.0.1", port)
+        upload.write(b"POST /up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\na")
+        reader, download = await asyncio.open_connection("127.0.0.1", port, limit=1000)
+        download.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+        async def until(count: int) -> None:
+            while len(server._connections) != 3 - closed or server.requests_under_way() != count:
+                await asyncio.sleep(0.001)
+
+        closed = 0
+        await asyncio.wait_for(until(2), PATIENCE_S)
+        upload.close()
+        closed = 1
+        await asyncio.wait_for(until(1), PATIENCE_S)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
+        while server.requests_under_way():
+            assert await asyncio.wait_for(reader.read(65536), PATIENCE_S)
+        for writer in (idle, download):
+            writer.close()
+
+
+async def look_until(server: LimitedServer, timeout_s: float) -> float:
+    """Have the server look at its connections until one waits by this timeout; the time of that look."""
+    now_s = time.monotonic()
+    while timeout_s not in timeouts(server):
+        server.close_those_that_wait(now_s)
+        await asyncio.sleep(0.001)
+    return now_s
 
 
 heads = st.lists(

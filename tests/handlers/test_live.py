@@ -67,10 +67,10 @@ class Site:
 
 
 @asynccontextmanager
-async def site(tmp_path: Path, clock: FakeClock | None = None) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, clock: FakeClock | None = None, **settings: Any) -> AsyncIterator[Site]:
     clock = clock or FakeClock()
     application = make_app(
-        Settings(data_dir=tmp_path, access_token_jitter_percent=0),
+        Settings(data_dir=tmp_path, access_token_jitter_percent=0, **settings),
         clock=clock,
         generate_key=cheap_keys(),
         claims=[ADULT],

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
@@ -120,22 +122,29 @@ def test_metrics_are_for_this_machine_only(tmp_path: Path) -> None:
     run(story)
 
 
-def test_a_request_that_is_given_up_is_not_waited_for(tmp_path: Path) -> None:
-    """What counts as under way has a handler, and is counted until it is logged."""
+def test_metrics_are_for_the_networks_of_the_setting(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path, metrics_from=("10.0.0.0/8",)) as here:
+            assert (await get(here, "/metrics")).code == 404
+        async with site(tmp_path, metrics_from=("10.0.0.0/8", "127.0.0.0/8")) as here:
+            assert (await get(here, "/metrics")).code == 200
+
+    run(story)
+
+
+def test_health_probes_are_logged_only_if_they_fail(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="stormcellar.access")
 
     async def story() -> None:
         async with site(tmp_path) as here:
-            await get(here, "/healthz")
-            await get(here, "/static/style.css")
-            await get(here, "/nowhere")
-            _, writer = await asyncio.open_connection("127.0.0.1", here.port)
-            writer.write(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
-            await writer.drain()
-            writer.close()
-            await get(here, "/healthz")
-            assert here.application.requests_under_way == 0
+            for path in ("/healthz", "/readyz", "/metrics", "/login"):
+                await get(here, path)
+            here.application.begin_draining()
+            await get(here, "/readyz")
 
     run(story)
+    logged = [line.split()[:3] for line in caplog.messages if line[:1].isdigit()]
+    assert logged == [["200", "GET", "/login"], ["503", "GET", "/readyz"]]
 
 
 def test_the_times_of_requests_are_written_as_the_official_histogram_writes_them() -> None:

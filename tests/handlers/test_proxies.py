@@ -76,8 +76,14 @@ def test_nobody_is_trusted_by_default_not_even_this_machine() -> None:
 
 
 def test_a_peer_without_an_address_is_left_as_it_is() -> None:
-    assert Proxies(OURS).caller("0.0.0.0", "203.0.113.9") == "0.0.0.0"
     assert Proxies(OURS).caller("", "203.0.113.9") == ""
+
+
+def test_the_peer_of_a_unix_socket_is_trusted_as_a_proxy() -> None:
+    """Tornado gives it the address 0.0.0.0, which no TCP peer has."""
+    assert Proxies(()).caller("0.0.0.0", "198.51.100.1, 203.0.113.9") == "203.0.113.9"
+    assert Proxies(OURS).caller("0.0.0.0", "203.0.113.9, 10.0.0.1") == "203.0.113.9"
+    assert Proxies(()).caller("0.0.0.0", None) == "0.0.0.0"
 
 
 def test_a_proxy_that_the_settings_do_not_name_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -113,8 +119,8 @@ async def test_the_access_log_has_the_callers_address(
     client: Client, app: Application, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="stormcellar.access")
-    await client.get("/healthz", headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.9"})
-    await client.get("/healthz")
+    await client.get("/login", headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.9"})
+    await client.get("/login")
     assert [message.rsplit(" ", 1)[-1] for message in caplog.messages] == ["203.0.113.9", "127.0.0.1"]
 
 
