@@ -6,16 +6,19 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.faults.namespaces import Machine
 from tests.faults.test_deploy import children, wait_until
 from tests.faults.unit import boot
-from tests.serving import free_port
+from tests.parts import require
+from tests.serving import ServerProcess, free_port
 from tests.smtp import PostOffice
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -26,10 +29,15 @@ PASSWORD = "tall ships sail 27 seas"
 SECRET = "VSN7mTkGbZ1Q4xUe0pJdYwLh3CfRaOi9"
 
 
+KILLS = "SystemCallErrorNumber=\nSystemCallFilter=setpriority\n"
+"""A refused system call ends the process, except for the one whose refusal the server expects."""
+
+
 class Unit:
     """The running unit, and a browser without pages."""
 
-    def __init__(self, folder: Path, mail_server: str) -> None:
+    def __init__(self, folder: Path, mail_server: str, changes: str = "") -> None:
+        self.changes = changes
         self.port = free_port()
         self.name = f"stormcellar@{self.port}"
         self.folder = folder
@@ -45,6 +53,7 @@ class Unit:
                 "smtp_url": f"smtp://{mail_server}",
                 "mail_from": "no-reply@example.com",
             },
+            changes,
         )
 
     def systemctl(self, *words: str) -> str:
@@ -102,9 +111,13 @@ def post_office() -> Iterator[tuple[str, PostOffice]]:
     thread.join(30)
 
 
-@pytest.fixture(scope="module")
-def unit(tmp_path_factory: pytest.TempPathFactory, post_office: tuple[str, PostOffice]) -> Iterator[Unit]:
-    unit = Unit(tmp_path_factory.mktemp("unit"), post_office[0])
+@pytest.fixture(scope="module", params=["", KILLS], ids=["as shipped", "refused calls kill"])
+def unit(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    post_office: tuple[str, PostOffice],
+) -> Iterator[Unit]:
+    unit = Unit(tmp_path_factory.mktemp("unit"), post_office[0], request.param)
     try:
         yield unit
     finally:
@@ -131,7 +144,7 @@ def test_the_sandbox_is_that_of_the_unit(unit: Unit) -> None:
     assert status["Uid"].split()[0] != "0"
     shown = unit.systemctl("show", unit.name, "--property=SystemCallFilter")
     assert "openat" in shown
-    assert "setpriority" not in shown
+    assert ("setpriority" in shown) is bool(unit.changes)
     mounts = Path(f"/proc/{unit.main_pid}/mountinfo").read_text()
     assert [line.split()[5].split(",")[0] for line in mounts.splitlines() if line.split()[4] == "/"] == ["ro"]
 
@@ -165,3 +178,20 @@ def test_a_reload_replaces_the_workers_and_a_stop_ends_all(unit: Unit) -> None:
     unit.systemctl("stop", unit.name)
     assert unit.systemctl("show", unit.name, "--property=Result", "--value") == "success"
     assert "Traceback" not in unit.log
+    assert "ended by itself" not in unit.log, "no worker was killed"
+
+
+def test_passwords_are_hashed_under_the_units_filter_alone(tmp_path: Path) -> None:
+    """Where namespaces are refused, as in containers without rights, this much can still be tried."""
+    require("systemd")
+    program = (sys.executable, "-m", "tests.faults.seccomp", sys.executable, "server.py")
+    with ServerProcess(tmp_path, program=program) as server:
+        assert "Seccomp:\t2" in Path(f"/proc/{server.pid}/status").read_text()
+        address = urlsplit(server.url)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+        headers = {"Content-Type": "application/json", "rid": "x"}
+        for path in ("/auth/signup", "/auth/signin"):
+            connection.request("POST", path, json.dumps(fields("ann@example.com")), headers)
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())["status"]) == (200, "OK"), server.log
+        connection.close()

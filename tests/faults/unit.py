@@ -20,10 +20,13 @@ TARGETS = ("sysinit", "basic", "shutdown", "multi-user", "network-online")
 """What other units are to this one: here they have nothing to do."""
 
 
-def boot(folder: Path, port: int, settings: Mapping[str, object]) -> Machine:
+def boot(folder: Path, port: int, settings: Mapping[str, object], changes: str = "") -> Machine:
     """Start systemd with one instance of the unit. The log of the server is folder/server.log.
 
     The settings, the user and the state are in file systems in memory, so nothing of this machine changes.
+
+    Args:
+        changes: lines that are added to the unit's section [Service].
     """
     systemd = require("systemd")
     units, etc = folder / "units", folder / "etc"
@@ -31,7 +34,7 @@ def boot(folder: Path, port: int, settings: Mapping[str, object]) -> Machine:
         path.mkdir(parents=True)
     (units / UNIT).write_text((ROOT / "deploy" / UNIT).read_text())
     log = f"append:{folder}/server.log"
-    added = f"StandardOutput={log}\nStandardError={log}\nEnvironment=LD_LIBRARY_PATH={PYTHON}/lib\n"
+    added = f"StandardOutput={log}\nStandardError={log}\nEnvironment=LD_LIBRARY_PATH={PYTHON}/lib\n{changes}"
     (units / f"{UNIT}.d" / "tests.conf").write_text(f"[Service]\n{added}")
     for name in TARGETS:
         (units / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
