@@ -119,11 +119,16 @@ def _secrets(options: Settings, words: Sequence[str]) -> Iterator[Finding]:
         paths += [file, *(file.with_name(file.name + end) for end in ("-wal", "-shm"))]
     for path in paths:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0
-        if mode & 0o077:
+        if mode & _others(path):
             yield warning(
                 f"{path} has mode {mode:04o}: other users of this machine can get at sessions.",
                 f"Run `chmod go= {path}`.",
             )
+
+
+def _others(path: Path) -> int:
+    """The rights that no other user may have. A container's volume is open to its own group, which is root."""
+    return 0o007 if path.is_dir() and path.stat().st_gid == 0 else 0o077
 
 
 def _mail(options: Settings) -> Iterator[Finding]:

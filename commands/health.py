@@ -15,6 +15,7 @@ import argparse
 import http.client
 import ipaddress
 import os
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -26,12 +27,26 @@ ANSWER_TIMEOUT_S = 4.0
 PAUSE_S = 0.2
 
 
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 def connect_to(options: Settings) -> str:
-    """Return the host to connect to. A server that listens on all addresses is asked on loopback."""
+    """Return where to connect: to the first address, or to loopback if the server listens everywhere."""
+    first = options.address.split(", ")[0]
     try:
-        address = ipaddress.ip_address(options.address)
+        address = ipaddress.ip_address(first)
     except ValueError:
-        return options.address  # a host name
+        return first  # a host name, or unix: and a path
     if not address.is_unspecified:
         return str(address)
     return "127.0.0.1" if address.version == 4 else "::1"
@@ -40,8 +55,12 @@ def connect_to(options: Settings) -> str:
 def ask(options: Settings, path: str) -> str:
     """Ask once; return why the server does not serve, or "" if it does."""
     host = connect_to(options)
-    connection = http.client.HTTPConnection(host, options.port, timeout=ANSWER_TIMEOUT_S)
-    where = f"address {host}, port {options.port}"
+    connection: http.client.HTTPConnection
+    if host.startswith("unix:"):
+        connection, where = UnixConnection(host.removeprefix("unix:"), ANSWER_TIMEOUT_S), host
+    else:
+        connection = http.client.HTTPConnection(host, options.port, timeout=ANSWER_TIMEOUT_S)
+        where = f"address {host}, port {options.port}"
     try:
         connection.request("GET", path, headers={"Host": "localhost"})
         answer = connection.getresponse()

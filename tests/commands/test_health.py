@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,6 +30,26 @@ from tests.serving import ROOT, free_port, process_env
 def test_it_connects_to_where_the_server_listens(address: str, host: str) -> None:
     options = Settings(address=address, public_url="https://www.example.com")
     assert health.connect_to(options) == host
+
+
+@pytest.mark.parametrize(("status", "reason"), [(200, ""), (503, "answers 503")])
+def test_it_asks_through_a_unix_socket(tmp_path: Path, status: int, reason: str) -> None:
+    address = f"unix:{tmp_path}/web.sock"
+    with socket.create_server(str(tmp_path / "web.sock"), family=socket.AF_UNIX) as listening:
+        thread = threading.Thread(target=answer_once, args=(listening, status))
+        thread.start()
+        found = health.ask(SimpleNamespace(address=address, port=1), "/healthz")  # type: ignore[arg-type]
+        thread.join(30)
+    assert reason in found
+    assert bool(found) is bool(reason)
+    assert address in health.ask(SimpleNamespace(address=address, port=1), "/healthz")  # type: ignore[arg-type]
+
+
+def answer_once(listening: socket.socket, status: int) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        assert connection.recv(1000).startswith(b"GET /healthz ")
+        connection.sendall(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode())
 
 
 def ask(*words: str) -> subprocess.CompletedProcess[str]:
