@@ -127,7 +127,7 @@ def _secrets(options: Settings, words: Sequence[str]) -> Iterator[Finding]:
 
 
 def _others(path: Path) -> int:
-    """The rights that no other user may have. A volume of a container is open to group root, its own group."""
+    """Return the rights that no other user may have. A volume of a container is open to group root."""
     return 0o007 if path.is_dir() and path.stat().st_gid == 0 else 0o077
 
 
