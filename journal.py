@@ -35,6 +35,7 @@ EventName = Literal[
     "theft",
     "password changed",
     "password reset",
+    "reset link made",
     "factor added",
     "factor removed",
     "second factor given",

@@ -23,6 +23,7 @@ import terminal
 from commands import backup, check, copy_database, events, mails, new_page, sessions, site, users
 from commands.command import Call, Command
 from commands.output import CommandError
+from commands.visible import visible_output
 from sessions import StoreUnavailableError
 from settings import NAMES_AND_CONFIG, Settings, SettingsError
 
@@ -45,7 +46,7 @@ def all_commands() -> list[Command]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run one command; returns the exit code.
+    """Run one command; returns the exit code. What it prints steers no terminal.
 
     Args:
         words: the command line without the program's name.
@@ -53,6 +54,11 @@ def main(words: Sequence[str]) -> int:
     Raises:
         SystemExit: the command line is wrong (2), or help was asked for (0).
     """
+    with visible_output():
+        return _run(words)
+
+
+def _run(words: Sequence[str]) -> int:
     settings_words, own = split(words)
     arguments = make_parser().parse_args(own)
     command: Command = arguments.command

@@ -11,6 +11,8 @@ from functools import partial
 from accounts import FieldErrors, User
 from commands.command import JSON, USER, Argument, Call, Command, find_user
 from commands.output import CommandError, confirm, moment, print_json, until_ctrl_c
+from handlers.mails import in_words
+from handlers.new_password import set_password
 from server import Application
 
 PAGE = 500
@@ -86,6 +88,33 @@ def as_line(user: User, roles: Sequence[str]) -> str:
     return (
         f"{user.user_id:<36}  {moment(user.created_at_ms / 1000)}  {user.email}  {'; '.join(notes)}".rstrip()
     )
+
+
+async def set_password_of_user(call: Call) -> None:
+    async with call.site() as application:
+        user = await find_user(application, call.arguments.user)
+        password = read_password()
+        try:
+            ended = await set_password(application, user, password, detail=REASON)
+        except FieldErrors as error:
+            raise CommandError("; ".join(error.errors.values())) from error
+        sentence = f"has a new password; {ended} sessions ended"
+        _report(call, user, True, "password_set", sentence, ended)
+
+
+async def reset_link(call: Call) -> None:
+    async with call.site() as application:
+        user = await find_user(application, call.arguments.user)
+        token = await application.accounts.create_password_reset(user.email)
+        if token is None:
+            raise CommandError(f"{user.email} is locked; unlock the account first")
+        application.journal.record("reset link made", user_id=user.user_id, detail=REASON)
+        link, lifetime = application.mails.link(token), in_words(token.lifetime_s)
+        if call.arguments.json:
+            print_json({"user_id": user.user_id, "link": link, "lifetime_s": token.lifetime_s})
+        else:
+            print(link)
+            print(f"It works once, within {lifetime}, for {user.email}.", file=sys.stderr)
 
 
 async def lock_user(call: Call) -> None:
@@ -200,6 +229,25 @@ COMMANDS = (
             Argument("--role", "Only those who have this role.", {"metavar": "ROLE"}),
             JSON,
         ),
+    ),
+    Command(
+        "set-password",
+        set_password_of_user,
+        "Give a user a new password. It is asked for twice on a terminal; otherwise it is the first line of "
+        "standard input. The command line, which others on the machine can see, takes none. All sessions of "
+        "the user end. The user gets no mail about it.",
+        "set-password ann@example.com",
+        (USER, JSON),
+    ),
+    Command(
+        "reset-link",
+        reset_link,
+        "Print a link with which a user chooses a new password, once. It is for sites without mail: give it "
+        "to the user on a safe way, and be certain who is asking, because the link opens the account. It "
+        "works as a mailed link does: all sessions end, the address counts as confirmed, and passkeys and "
+        "authenticator apps that were added before the address was confirmed are removed.",
+        "reset-link ann@example.com",
+        (USER, JSON),
     ),
     Command(
         "lock-user",

@@ -126,6 +126,11 @@ class Mails:
         """
         await self._put_link(token or decoy, is_decoy=token is None)
 
+    def link(self, token: OneTimeToken) -> str:
+        """Return the link that carries this token."""
+        query = urlencode({"token": token.text, "tenantId": DEFAULT_TENANT})
+        return f"{self._link_base}{PATHS[token.purpose]}?{query}"
+
     def post(self, to: str, template: str, **variables: Any) -> asyncio.Task[None]:
         """Store a mail that the template makes of these variables.
 
@@ -143,9 +148,7 @@ class Mails:
             log.error("a mail (%s) was not stored: %s", template, type(error).__name__)
 
     async def _put_link(self, token: OneTimeToken, *, is_decoy: bool) -> None:
-        query = urlencode({"token": token.text, "tenantId": DEFAULT_TENANT})
-        link = f"{self._link_base}{PATHS[token.purpose]}?{query}"
-        variables = {"link": link, "lifetime": in_words(token.lifetime_s)}
+        variables = {"link": self.link(token), "lifetime": in_words(token.lifetime_s)}
         await self._put(token.email, token.purpose, token.lifetime_s, variables, is_decoy=is_decoy)
 
     async def _put(

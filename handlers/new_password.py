@@ -89,8 +89,11 @@ async def change_password(handler: BaseHandler, user: User, password: str) -> No
     await app.sessions.revoke_all_sessions_for_user(user.user_id, among=earlier.handles, reason=REASON)
 
 
-async def set_password(app: Application, user: User, password: str) -> int:
+async def set_password(app: Application, user: User, password: str, *, detail: str) -> int:
     """Give a user a password without asking for the old one; returns how many sessions ended.
+
+    Args:
+        detail: who did it, for the audit log.
 
     Raises:
         FieldErrors, TooBusyError, UnknownUserError: as `Users.set_password`.
@@ -99,7 +102,7 @@ async def set_password(app: Application, user: User, password: str) -> int:
     ended = await app.sessions.revoke_all_sessions_for_user(user.user_id, reason=REASON)
     earlier = _EarlierSessions(app, user.user_id)
     await app.accounts.set_password(user.user_id, password, within=earlier.note)
-    app.journal.record("password changed", user_id=user.user_id)
+    app.journal.record("password changed", user_id=user.user_id, detail=detail)
     await app.limits.forgive(user.email, user.user_id)
     ended += await app.sessions.revoke_all_sessions_for_user(
         user.user_id, among=earlier.handles, reason=REASON
