@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import logs
 from journal import Event, Journal
 from logs import JsonFormatter, LineHandler, TextFormatter, current_request, escaped, only_handler, utc
 from sessions.events import SessionEvent, session_hash
@@ -247,3 +249,22 @@ def test_a_server_that_is_told_so_logs_json_alone(tmp_path: Path) -> None:
 
 def test_control_characters_are_written_out() -> None:
     assert escaped("tab\there, ümlaut stays") == "tab\\x09here, ümlaut stays"
+
+
+def test_lines_beyond_the_bound_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader of a full pipe comes back; the writer of the lines never waited."""
+    monkeypatch.setattr(logs, "MOST_WAITING", 100_000)
+    reader, writer = os.pipe()
+    stream = logs.BackgroundWriter(writer, TextFormatter())
+    for _ in range(4000):
+        stream.write("x" * 99 + "\n")
+    stream.finish(0.1)
+    received = b""
+    while b"lines were dropped" not in received:
+        received += os.read(reader, 65536)
+        stream.write("x" * 99 + "\n")
+    dropped = re.findall(rb"WARNING stormcellar.log (\d+) lines were dropped", received)
+    assert int(dropped[0]) > 1000
+    assert received.count(b"x" * 99) > 1000
+    os.close(reader)
+    os.close(writer)
