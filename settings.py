@@ -359,6 +359,12 @@ def _check_mail_from(address: str) -> str:
     return address.strip()
 
 
+def _check_cookie_suffix(suffix: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9_]{0,7}", suffix, re.ASCII):
+        raise ValueError("it must have at most 7 letters, digits or underscores; write it like _8889")
+    return suffix
+
+
 def _check_site_name(name: str) -> str:
     name = name.strip()
     if not 1 <= len(name) <= 60:
@@ -607,6 +613,15 @@ class Settings:
         "other host can plant them. Needs an https:// public_url and no cookie_domain.",
         danger="Turning it on or off signs everyone out, and backends that look for sAccessToken do not "
         "find it.",
+    )
+    cookie_suffix: str = setting(
+        "",
+        unit="-",
+        check=_check_cookie_suffix,
+        effect="Up to 7 letters, digits or underscores at the end of the cookies' names, such as _8889. For "
+        "development: browsers keep cookies by host, not by port, so two sites on localhost overwrite each "
+        "other's cookies unless one of them has a suffix.",
+        danger="Changing it signs everyone out, and backends that look for sAccessToken do not find it.",
     )
     website_domain: str = setting(
         "",
@@ -1096,6 +1111,13 @@ def _cookies_fit_the_public_url(settings: Settings) -> None:
         "belong to one host only. Turn cookie_prefix off, or leave cookie_domain empty.",
         "cookie_prefix",
         "cookie_domain",
+    )
+    _refuse_if(
+        settings.cookie_prefix and settings.cookie_suffix,
+        f"cookie_prefix is on and cookie_suffix is {settings.cookie_suffix}, but with a prefix no other site "
+        "on this host can use the same names by accident. Leave cookie_suffix empty.",
+        "cookie_prefix",
+        "cookie_suffix",
     )
     host, domain = _host_of(settings.public_url), settings.cookie_domain
     _refuse_if(

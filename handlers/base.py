@@ -158,6 +158,8 @@ class BaseHandler(RequestHandler):
             token, self.arrived_by = self.transfer.access_token(
                 self.app.sessions.recognises, page=not self.speaks_json
             )
+            if token and self.app.developer is not None:
+                self.app.developer.look_for_other_site(self, token)
             if self.transfer.is_legacy() and not (token and self.app.sessions.recognises(token)):
                 raise TryRefreshTokenError("the session comes from an old backend")
             check = token is not None and self._check_anti_csrf(token)

@@ -13,6 +13,7 @@ The buttons are for the session that presses them. What is noted here stays in t
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ MOST_SHOWN = 20
 MOST_SESSIONS = 3
 MOST_EVENTS = 20
 MOST_PATH_CHARACTERS = 200
+log = logging.getLogger("stormcellar.web")
+
 REVOKED_BY_STRIP = "ended from another device, by the developer strip"
 
 # What an outcome means for the browser. The first that fits an error counts.
@@ -135,13 +138,27 @@ class Developer:
         self.key = key
         self._refusals: deque[tuple[tuple[str, str], Refusal]] = deque(maxlen=MOST_REFUSALS)
         self._to_lose: set[str] = set()
+        self._knows_other_site = False
+
+    def look_for_other_site(self, handler: BaseHandler, access_token: str) -> None:
+        """Say once that another site's cookies come here: on one host, two sites overwrite each other's."""
+        token = read(access_token, ("3", "4", "5"))
+        if self._knows_other_site or token is None or token.resembles_ours(handler.app.options.issuer):
+            return
+        self._knows_other_site = True
+        log.warning(
+            "The browser sends cookies of another site (%s) on the same host. Sign-ins here and there "
+            "overwrite each other's cookies. Start one of the two with `make run ARGS=--cookie-suffix=_%d`",
+            printable(token.claimed_issuer()),
+            handler.app.options.port,
+        )
 
     # -- refusals -----------------------------------------------------------------------------------
 
     def refused(self, handler: BaseHandler, error: SessionError) -> None:
         """Note what the engine refused."""
         outcome, meaning = next((name, text) for kind, name, text in OUTCOMES if isinstance(error, kind))
-        self._note(handler, outcome, str(error), meaning, getattr(error, "session_handle", ""))
+        self._note(handler, outcome, str(error), meaning, getattr(error, "session_handle", "") or "")
 
     def hear(self, event: Event) -> None:
         """Note what the journal tells of requests that were refused for other reasons."""

@@ -47,17 +47,17 @@ class CookieJar:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.clock = clock
-        prefix = settings.cookie_prefix
-        self.access = "__Host-sAccessToken" if prefix else "sAccessToken"
-        self.refresh = "__Secure-sRefreshToken" if prefix else "sRefreshToken"
-        self.marker = "__Host-sRefreshMarker" if prefix else "sRefreshMarker"
-        self.front = "sFrontToken"
+        prefix, end = settings.cookie_prefix, settings.cookie_suffix
+        self.access = ("__Host-sAccessToken" if prefix else "sAccessToken") + end
+        self.refresh = ("__Secure-sRefreshToken" if prefix else "sRefreshToken") + end
+        self.marker = ("__Host-sRefreshMarker" if prefix else "sRefreshMarker") + end
+        self.refused = ("__Host-sRefreshRefused" if prefix else "sRefreshRefused") + end
+        self.tidied = ("__Secure-sRefreshTidied" if prefix else "sRefreshTidied") + end
+        self.notice = "sSignInNotice" + end
+        self.front = "sFrontToken"  # scripts know these names
         self.updated = "st-last-access-token-update"
         self.anti_csrf = "sAntiCsrf"
         self.legacy = "sIdRefreshToken"
-        self.refused = "__Host-sRefreshRefused" if prefix else "sRefreshRefused"
-        self.notice = "sSignInNotice"
-        self.tidied = "__Secure-sRefreshTidied" if prefix else "sRefreshTidied"
         refresh_path = f"{settings.api_base_path}/session/refresh"
         flags = f"; SameSite={settings.cookie_same_site.capitalize()}"
         flags += "; Secure" if settings.cookie_secure else ""

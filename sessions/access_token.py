@@ -101,6 +101,10 @@ class UnverifiedToken:
     signature: bytes
     payload_bytes: bytes
 
+    def claimed_issuer(self) -> str:
+        """What the token says its issuer is; "" if it says nothing."""
+        return str((_parse_json(self.payload_bytes) or {}).get("iss", ""))
+
     def resembles_ours(self, issuer: str) -> bool:
         """Whether its payload has the members and the issuer of one of ours, so that a refresh may help.
 

@@ -133,6 +133,7 @@ class TestDefaults:
             "cookie_domain": "",
             "cookie_same_site": "lax",
             "cookie_prefix": False,
+            "cookie_suffix": "",
             "api_base_path": "/auth",
             "refresh_mode": "page",
             "access_token_lifetime_s": 3600,
@@ -216,6 +217,7 @@ class TestDefaults:
         ({"access_token_lifetime_s": 1}, 1),
         ({"access_token_jitter_percent": 25}, 25),
         ({"keep_signed_in": " Never"}, "never"),
+        ({"cookie_suffix": "_8889"}, "_8889"),
         ({"temporary_session_lifetime_s": 1}, 1),
         ({"max_sessions_per_user": 1}, 1),
         ({"max_sessions_per_user": 10_000}, 10_000),
@@ -354,6 +356,10 @@ def test_a_right_value_is_kept_in_its_one_spelling(given, kept):
         ("refresh_token_lifetime_s", 401 * 86400, "to 34560000"),
         ("session_lifetime_s", 10**12, "a whole number"),
         ("keep_signed_in", "sometimes", "ask, always, never"),
+        *(
+            ("cookie_suffix", wrong, "write it like _8889")
+            for wrong in ("12345678", "a b", "ä", "a;b", "\u0661")
+        ),
         ("temporary_session_lifetime_s", 0, "from 1"),
         ("max_sessions_per_user", 0, "1 to 10000"),
         ("registration", "invited", "open, closed"),
@@ -461,6 +467,11 @@ def test_every_setting_has_a_row_in_the_table_of_wrong_values():
             "https:// address",
         ),
         ({"cookie_prefix": True}, ("cookie_prefix", "public_url"), "https:// address"),
+        (
+            {"cookie_prefix": True, "cookie_suffix": "_1", **OPEN_HTTPS},
+            ("cookie_prefix", "cookie_suffix"),
+            "Leave cookie_suffix empty",
+        ),
         (
             {"cookie_prefix": True, "cookie_domain": "example.com", **OPEN_HTTPS},
             ("cookie_prefix", "cookie_domain"),

@@ -149,6 +149,37 @@ async def test_a_planted_token_that_looks_like_ours_leads_to_one_refresh(
     assert (await client.refresh()).code in (200, 202)
 
 
+@with_settings(cookie_suffix="_8888")
+@pytest.mark.gen_test
+async def test_with_a_suffix_two_sites_on_one_host_keep_their_sessions(
+    client: Client, other_site: Application, clock: FakeClock
+) -> None:
+    tokens = await tokens_of(other_site)
+    plant(client, tokens)
+    await client.sign_up()
+    assert {"sAccessToken_8888", "sRefreshToken_8888", "sRefreshMarker_8888"} <= client.cookies.keys()
+    clock.advance(LIFETIME_S)
+    assert (await client.refresh()).code == 200
+    assert (await client.get("/dashboard")).code == 200
+    await client.post("/signout")
+    assert client.cookies["sAccessToken"] == tokens.access_token
+    assert "sAccessToken_8888" not in client.cookies
+    assert await other_site.sessions.refresh_session(tokens.refresh_token or "")
+
+
+@with_settings(debug=True)
+@pytest.mark.gen_test
+async def test_a_developer_is_told_once_about_the_cookies_of_another_site(
+    client: Client, other_site: Application, caplog: pytest.LogCaptureFixture
+) -> None:
+    plant(client, await tokens_of(other_site))
+    for _ in range(3):
+        await client.get("/")
+    told = [record.getMessage() for record in caplog.records if "--cookie-suffix" in record.getMessage()]
+    assert len(told) == 1
+    assert "http://localhost:9999/auth" in told[0]
+
+
 # -- the credential that counts -----------------------------------------------------------------------
 
 
