@@ -74,7 +74,7 @@ async def test_on_loopback_they_are_open(client: Client) -> None:
 
 def test_the_terminal_prints_the_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = Settings(data_dir=tmp_path, **TUNNEL)  # type: ignore[arg-type]
-    announce(options, 8888)
+    announce(options, ["http://127.0.0.1:8888"])
     assert f"https://a-name.tunnel.example/dev/open?key={developer_key(options)}" in capsys.readouterr().out
-    announce(Settings(data_dir=tmp_path, debug=True), 8888)
+    announce(Settings(data_dir=tmp_path, debug=True), ["http://127.0.0.1:8888"])
     assert "/dev/open" not in capsys.readouterr().out
