@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 from accounts import OUTBOX_TABLES, USER_TABLES
+from accounts.kept_forms import KEPT_FORM_TABLES
 from accounts.limits import LIMIT_TABLES
 from audit import AUDIT_TABLES
 from commands.check_mail import check_outbox
@@ -35,6 +36,7 @@ COMPONENTS: dict[str, int] = {
     "accounts": len(USER_TABLES),
     "audit": len(AUDIT_TABLES),
     "limits": len(LIMIT_TABLES),
+    "kept_forms": len(KEPT_FORM_TABLES),
     "outbox": len(OUTBOX_TABLES),
     "servers": len(SERVER_TABLES),
 }

@@ -101,14 +101,19 @@ class PostOffice:
         return message
 
     @asynccontextmanager
-    async def open(self, *, tls: ssl.SSLContext | None = None, **options: Any) -> AsyncIterator[str]:
-        """Serve on a free port of 127.0.0.1; yields `host:port`. `tls` is for smtps, `options` go to SMTP."""
+    async def open(
+        self, *, tls: ssl.SSLContext | None = None, port: int = 0, **options: Any
+    ) -> AsyncIterator[str]:
+        """Serve on 127.0.0.1, by default on a free port; yields `host:port`.
+
+        `tls` is for smtps, `options` go to SMTP.
+        """
 
         def conversation() -> SMTP:
             return SMTP(self, hostname="localhost", authenticator=self.authenticate, **options)
 
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(conversation, "127.0.0.1", 0, ssl=tls)
+        server = await loop.create_server(conversation, "127.0.0.1", port, ssl=tls)
         try:
             yield "{}:{}".format(*server.sockets[0].getsockname())
         finally:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 import socket
@@ -16,8 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from accounts import Mail, Mailbox, MailError, NoMailer, SmtpMailer
+from accounts import EmailError, Mail, Mailbox, MailError, NoMailer, SmtpMailer, normalise_email
 from accounts.mail import MAILBOX_SIZE
+from handlers.mails import make_smtp_mailer
+from settings import Settings
 from tests.serving import free_port
 from tests.smtp import LOGIN, USER, PostOffice
 
@@ -236,3 +239,173 @@ async def test_the_mailbox_keeps_the_last_mails_newest_first() -> None:
 async def test_without_a_mailer_every_mail_is_told_to_be_lost() -> None:
     with pytest.raises(MailError, match="not set up"):
         await NoMailer().send(MAIL)
+
+
+# -- the greeting, signing in, addresses -----------------------------------------------------------------
+
+
+@pytest.mark.gen_test
+async def test_the_greeting_has_the_name_that_was_set() -> None:
+    office = PostOffice()
+    async with office.open() as host:
+        await SmtpMailer(f"smtp://{host}", SENDER, ehlo_name="www.example.com").send(MAIL)
+    assert office.greetings == ["www.example.com"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"public_url": "https://www.example.com:8443"}, "www.example.com"),
+        ({"public_url": "https://www.example.com", "smtp_ehlo_name": "mail.example.com"}, "mail.example.com"),
+        ({"smtp_ehlo_name": "[192.0.2.1]"}, "[192.0.2.1]"),
+        ({}, ""),
+    ],
+)
+def test_the_greeting_has_the_public_name_unless_another_is_set(settings: dict[str, str], name: str) -> None:
+    options = Settings(smtp_url="smtp://localhost", mail_from=SENDER, **settings)  # type: ignore[arg-type]
+    assert make_smtp_mailer(options).ehlo_name == name
+
+
+@pytest.mark.parametrize("methods", [["PLAIN"], ["LOGIN"], ["PLAIN", "LOGIN"]])
+@pytest.mark.gen_test
+async def test_a_password_in_any_script_signs_in(methods: list[str]) -> None:
+    office = PostOffice(password="Grüße")
+    excluded = {"PLAIN", "LOGIN"} - set(methods)
+    async with office.open(auth_require_tls=False, auth_exclude_mechanism=excluded) as host:
+        url = f"smtp://kit%40example.com:Gr%C3%BC%C3%9Fe@{host}"
+        await SmtpMailer(url, SENDER).send(MAIL)
+        assert "SMTPAuthenticationError (535)" in await refusal(
+            SmtpMailer(f"smtp://kit%40example.com:Gr%C3%BC@{host}", SENDER)
+        )
+    assert len(office.taken) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_domain_in_another_script_is_sent_in_ascii() -> None:
+    office = PostOffice()
+    async with office.open() as host:  # without SMTPUTF8
+        await SmtpMailer(f"smtp://{host}", SENDER).send(Mail("jo@müller.de", "x", "x\n", "x\n"))
+    assert office.taken[0].rcpt_tos == ["jo@xn--mller-kva.de"]
+    assert office.message()["To"] == "jo@xn--mller-kva.de"
+
+
+@pytest.mark.gen_test
+async def test_a_domain_whose_ascii_form_is_another_name_is_refused() -> None:
+    """IDNA of 2003 writes faß.de as fass.de, which may belong to another person."""
+    office = PostOffice()
+    async with office.open() as host:
+        mail = Mail("jo@faß.de", "x", "x\n", "x\n")
+        assert "address cannot be used" in await refusal(SmtpMailer(f"smtp://{host}", SENDER), mail)
+    assert office.taken == []
+
+
+@pytest.mark.gen_test
+async def test_a_server_without_smtputf8_is_named_as_the_reason() -> None:
+    async with PostOffice().open() as host:
+        mailer = SmtpMailer(f"smtp://{host}", SENDER)
+        with pytest.raises(MailError, match="does not support SMTPUTF8") as refused:
+            await mailer.send(Mail("jörg@example.com", "x", "x\n", "x\n"))
+    assert refused.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("answers", "stage", "permanent"),
+    [
+        ({"refuse": "450 <{}> later"}, "recipient", False),
+        ({"refuse": "550 <{}> unknown"}, "recipient", True),
+        ({"refuse_sender": "451 later"}, "sender", False),
+        ({"refuse_sender": "553 not yours"}, "sender", False),  # the operator can repair it meanwhile
+    ],
+)
+@pytest.mark.gen_test
+async def test_only_a_5xx_about_this_mail_is_final(
+    answers: dict[str, str], stage: str, permanent: bool
+) -> None:
+    async with PostOffice(**answers).open() as host:  # type: ignore[arg-type]
+        with pytest.raises(MailError) as refused:
+            await SmtpMailer(f"smtp://{host}", SENDER).send(MAIL)
+    assert (refused.value.stage, refused.value.permanent) == (stage, permanent)
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_answers_byte_by_byte_is_cut_off() -> None:
+    """Each byte comes in time for its step; all of them together do not."""
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for byte in b"220 " + b"x" * 10_000:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.01)
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    mailer = SmtpMailer(f"smtp://127.0.0.1:{port}", SENDER, timeout_s=5, conversation_s=0.1)
+    assert "no end within 0 s" in await refusal(mailer)
+    server.close()
+
+
+@pytest.mark.gen_test
+async def test_a_mail_that_was_taken_is_not_sent_again_after_a_bad_goodbye() -> None:
+    class Rude(PostOffice):
+        async def handle_QUIT(self, *_: Any) -> str:
+            return "554 go away"
+
+    office = Rude()
+    async with office.open() as host:
+        await SmtpMailer(f"smtp://{host}", SENDER).send(MAIL)
+    assert len(office.taken) == 1
+
+
+# -- headers that an address or a name tries to add --------------------------------------------------
+
+EVIL = [
+    "=?utf-8?q?x=0d=0aSubject:_Hi?=@example.com",
+    '"=?utf-8?q?x=0d=0aBcc:_b@example.com?="@example.com',
+    "a=?utf-8?b?DQpCY2M6IGJAZXhhbXBsZS5jb20=?=b@example.com",
+]
+
+
+@pytest.mark.parametrize("address", EVIL)
+@pytest.mark.gen_test
+async def test_an_address_with_an_encoded_word_is_refused(address: str) -> None:
+    """Some releases of Python decode it while they write the head of a mail (CVE-2024-6923)."""
+    with pytest.raises(EmailError):
+        normalise_email(address)
+    office = PostOffice()
+    async with office.open() as host:
+        await refusal(SmtpMailer(f"smtp://{host}", SENDER), Mail(address, "x", "x\n", "x\n"))
+        with pytest.raises(ValueError, match="address"):
+            SmtpMailer(f"smtp://{host}", address)
+    assert office.taken == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=?utf-8?q?x=0d=0aBcc:_b@example.com?=",
+        "A\r\nBcc: b@example.com",
+        "A\u2028\x0bBcc: b@example.com",
+        'A" <b@example.com>, "',
+        "Grüße " * 30,
+        "plain, with a comma; and more",
+    ],
+)
+@pytest.mark.gen_test
+async def test_a_name_or_subject_adds_no_header(name: str) -> None:
+    office = PostOffice()
+    async with office.open() as host:
+        await SmtpMailer(f"smtp://{host}", SENDER, name).send(Mail("ann@example.com", name, "x\n", "x\n"))
+    content = office.taken[0].content
+    assert isinstance(content, bytes)
+    head = content.partition(b"\r\n\r\n")[0]
+    names = [line.partition(b":")[0] for line in head.split(b"\r\n") if not line[:1].isspace()]
+    body = [b"Content-Type", b"MIME-Version"]
+    assert sorted(names) == sorted(
+        [b"From", b"To", b"Subject", b"Date", b"Message-ID", b"Auto-Submitted", *body]
+    )
+    message = office.message()
+    assert [one.addr_spec for one in message["From"].addresses] == [SENDER]
+    words = " ".join("".join(one if one.isprintable() else " " for one in name).split())
+    assert message["Subject"] == words
+    # Python's parser adds spaces between the encoded words of a long name.
+    shown = message["From"].addresses[0].display_name
+    assert shown.replace(" ", "") == words.replace(" ", "")

@@ -532,6 +532,44 @@ async def test_no_more_mails_wait_than_there_is_room_for(
     assert EMAIL not in caplog.text
 
 
+@pytest.mark.parametrize("api", [False, True], ids=["page", "API"])
+@with_settings(smtp_url="smtp://127.0.0.1:1", mail_from="no-reply@example.com")
+@pytest.mark.gen_test
+async def test_a_known_address_costs_the_same_work_as_an_unknown_one(
+    client: Client, app: Application, monkeypatch: pytest.MonkeyPatch, api: bool
+) -> None:
+    """Also after the answer, where the work would delay the next request on the connection."""
+    await client.sign_up()
+    work: list[str] = []
+
+    def note(original: Any) -> Any:
+        async def noted(job: Any) -> Any:
+            work.append(job.__qualname__)
+            return await original(job)
+
+        return noted
+
+    monkeypatch.setattr(app.database, "read", note(app.database.read))
+    monkeypatch.setattr(app.database, "write", note(app.database.write))
+    write = app.mails.write
+    monkeypatch.setattr(app.mails, "write", lambda *a, **more: work.append("mail") or write(*a, **more))
+    seen = []
+    for email in (EMAIL, "bob@example.com"):
+        work.clear()
+        if api:
+            fields = {"formFields": [{"id": "email", "value": email}]}
+            response = await client.call("/auth/user/password/reset/token", fields)
+        else:
+            response = await client.post("/forgot-password", {"email": email})
+        assert response.code == 200
+        await client.get("/login")
+        of_request = ("Limits", "Users", "Outbox.put", "mail")  # others belong to background tasks
+        seen.append([name for name in work if name.startswith(of_request)])
+    assert seen[0] == seen[1]
+    assert "mail" in seen[0]
+    assert (await app.mails.delivery.outbox.state()).waiting == 2
+
+
 @pytest.mark.parametrize("template", ["reset_password", "verify_email"])
 @with_settings(debug=True, site_name="A <b> & Söhne")
 @pytest.mark.gen_test
