@@ -32,7 +32,10 @@ class CredentialsHandler(BaseHandler):
         password = self.password_field()
         try:
             user = await self.find_user(email, password)
-            await self.begin_session(user.user_id, method="cookie", password_version=user.password_version)
+            if not self.keeps_session_of(user):
+                await self.begin_session(
+                    user.user_id, method="cookie", password_version=user.password_version
+                )
             limits.remember_client(self, user)
         except FieldErrors as error:
             self._show(error.errors, email)
@@ -57,6 +60,10 @@ class CredentialsHandler(BaseHandler):
 
     async def find_user(self, email: str, password: str) -> User:
         raise NotImplementedError
+
+    def keeps_session_of(self, user: User) -> bool:
+        """Tell whether the session that this browser has is the one that this form began."""
+        return False
 
     def _show(self, errors: dict[str, str], email: str, status: int = 422) -> None:
         if errors:
@@ -92,6 +99,7 @@ class SignUpHandler(CredentialsHandler):
 
     public = "people sign up here"
     template = "account/signup.html"
+    _is_repeated = False
 
     async def get(self) -> None:
         if self.session is None and self.app.options.registration == "closed":
@@ -111,10 +119,14 @@ class SignUpHandler(CredentialsHandler):
 
     async def find_user(self, email: str, password: str) -> User:
         user, is_new = await sign_up_once(self, email, password)
+        self._is_repeated = not is_new
         if is_new and self.app.options.email_verification != "off":
             token = await self.app.accounts.create_email_verification(user.user_id)
             await self.app.mails.post_link(token)
         return user
+
+    def keeps_session_of(self, user: User) -> bool:
+        return self._is_repeated and self.session is not None and self.session.user_id == user.user_id
 
 
 class SignOutHandler(BaseHandler):
