@@ -100,12 +100,12 @@ class KeptForms:
         return browser
 
     async def get(self, user_id: str, browser: str) -> KeptForm | None:
-        """The form of this user that this browser sent; None if there is none, or its time is over."""
+        """Return the form of this user that this browser sent; None if there is none, or its time is over."""
         found = await self._database.read(lambda connection: self._select(connection, user_id, browser))
         return self._open(found, user_id, browser)
 
     async def take(self, user_id: str, browser: str) -> KeptForm | None:
-        """The same, and forget it."""
+        """Return the same form, and forget it."""
 
         def work(connection: Connection) -> bytes | None:
             found = self._select(connection, user_id, browser)
@@ -134,7 +134,7 @@ class KeptForms:
         return bytes(row[0]) if row else None
 
     def _open(self, sealed: bytes | None, user_id: str, browser: str) -> KeptForm | None:
-        """None too if another server secret sealed it."""
+        """Decrypt a form; None if there is none, or another server secret sealed it."""
         if sealed is None:
             return None
         nonce, text = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]

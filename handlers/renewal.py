@@ -134,20 +134,20 @@ def this_address(handler: BaseHandler) -> str:
 
 
 def form_action(handler: BaseHandler) -> str:
-    """The address of this request for a form; in full if a browser would take its path for a host."""
+    """Return the address of this request for a form; in full if a browser would take its path for a host."""
     address = handler.request.uri or "/"
     return handler.own_origin + address if address.startswith("//") else address
 
 
 def form_detour(handler: BaseHandler) -> str:
-    """The detour for the form of this request; "" if another server has it, or it could not lead back."""
+    """Return the detour for the form of this request; "" if another server has it, or it could not lead back."""
     address = return_address(handler.request.uri, fallback="")
     is_ours = not handler.app.options.verify_only and 0 < len(address) <= LONGEST_LOCATION
     return _detour(handler) if is_ours else ""
 
 
 def form_to_repeat(handler: BaseHandler) -> list[tuple[str, str]] | None:
-    """The fields of the form that was sent here; None if a page of ours could not send the same."""
+    """Return the fields of the form that was sent here; None if a page of ours could not send the same."""
     request = handler.request
     names = request.body_arguments
     is_plain = bool(names) or not request.body
@@ -184,7 +184,7 @@ def _can_return(handler: BaseHandler) -> bool:
 
 
 def _htmx_page(handler: BaseHandler) -> str:
-    """The address of the page in which htmx runs."""
+    """Return the address of the page in which htmx runs."""
     current = handler.request.headers.get("HX-Current-URL", "")
     _host, slash, rest = current.partition("://")[2].partition("/")
     return return_address(slash + rest)

@@ -32,7 +32,7 @@ def server(start_server: StartServer) -> ServerProcess:
 
 @pytest.fixture
 def visitor(server: ServerProcess, visit: Visit) -> Visitor:
-    """Somebody who is signed in there."""
+    """Sign a visitor in there."""
     visitor = visit(server.url)
     visitor.sign_up()
     return visitor
@@ -91,7 +91,7 @@ def test_a_guest_is_shown_the_sign_in_page_by_a_library(
 
 
 def test_the_link_that_turbo_fetched_ahead_is_shown(visitor: Visitor) -> None:
-    """Turbo fetches the link under the pointer, and shows that answer at the click whatever it is."""
+    """Turbo fetches the link under the pointer, and shows that answer at the click, even an error."""
     visitor.goto("/with/turbo/home")
     visitor.lose_access_token()
     with visitor.page.expect_response(lambda answer: answer.url.endswith("/next") and answer.ok):
