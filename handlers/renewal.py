@@ -140,7 +140,7 @@ def form_action(handler: BaseHandler) -> str:
 
 
 def form_detour(handler: BaseHandler) -> str:
-    """Return the detour for the form of this request; "" if another server has it, or it could not lead back."""
+    """Return the detour for the form of this request; "" if the detour is elsewhere or cannot return."""
     address = return_address(handler.request.uri, fallback="")
     is_ours = not handler.app.options.verify_only and 0 < len(address) <= LONGEST_LOCATION
     return _detour(handler) if is_ours else ""
