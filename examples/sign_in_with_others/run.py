@@ -61,8 +61,8 @@ def main(arguments: Sequence[str]) -> None:
         application = server.make_app(options)
         add_provider(application, provider)
 
-        def announce(port: int) -> None:
-            origin = options.origin or f"http://localhost:{port}"
+        def announce(addresses: list[str]) -> None:
+            origin = options.origin or f"http://localhost:{addresses[0].rpartition(':')[2]}"
             print(f"{origin}/sign-in-with/back", file=process.stdin, flush=True)
             print(f"The kit is at {origin}/login, its provider at {provider.issuer}", flush=True)
             print("Ctrl+C stops them.", flush=True)
