@@ -31,7 +31,7 @@ class Page(HTMLParser):
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
 
     def handle_data(self, data: str) -> None:
-        if self.cdata_elem:
+        if self.cdata_elem in ("script", "style"):  # newer Pythons also name title and textarea here
             self.script_text += data.strip()
 
     def all(self, *tags: str) -> list[dict[str, str]]:
