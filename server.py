@@ -24,7 +24,6 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 if __name__ == "__main__":
     # Without a handler the process 1 of a container ignores these signals, and imports take half a second.
@@ -67,6 +66,7 @@ from handlers.openapi import Undescribed, description
 from handlers.pages import NotFoundHandler
 from handlers.proxies import Proxies
 from handlers.routes import AccessUnsaid, check_access, describe, plain_routes, routes
+from handlers.target import to_origin_form
 from handlers.too_large import admitted
 from handlers.transfer import CookieJar
 from journal import Journal
@@ -149,7 +149,6 @@ class Application(TornadoApplication):
         self.proxies = Proxies(options.trusted_proxies)
         self.standing_headers = StandingHeaders(default_headers(options))
         self.trusted_origins = frozenset({*options.trusted_origins, options.website_domain} - {""})
-        self.public_host = urlsplit(options.origin).netloc if options.origin else ""
         self.extras: Sequence[Extra] = ()
         self.announced = announced
         if options.verify_only:
@@ -278,6 +277,7 @@ class Application(TornadoApplication):
 
         Most addresses are looked up then, where Tornado tries one route after the other.
         """
+        to_origin_form(request)
         forwarded_for = request.headers.get("X-Forwarded-For")
         request.remote_ip = self.proxies.caller(request.remote_ip or "", forwarded_for)
         route = self._plain_routes.get(request.path)
@@ -289,7 +289,7 @@ class Application(TornadoApplication):
         self, request: HTTPServerRequest, target_class: type[RequestHandler], *more: Any, **named: Any
     ) -> Any:
         """Every request comes by here before its body is read; a body that is too large is refused."""
-        target_class = admitted(request, target_class, self.options.max_body_bytes)
+        target_class = admitted(request, target_class, self.options)
         return super().get_handler_delegate(request, target_class, *more, **named)
 
     def add_handlers(self, host_pattern: str, host_handlers: Any) -> None:

@@ -95,6 +95,8 @@ def setting(
 HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*", re.ASCII)
 ENDS_IN_NUMBER = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)", re.ASCII)
 ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?/?", re.ASCII | re.IGNORECASE)
+APP_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+)", re.ASCII)
+NO_APP_SCHEMES = frozenset({"http", "https", "ws", "wss", "ftp", "file", "data", "blob", "javascript"})
 URL = re.compile(r"(https?://[^/?#@]+)(/[!-\[\]-~]*)?", re.ASCII | re.IGNORECASE)
 OWN_PATH = re.compile(r"/(?!/)[!-\[\]-~]*", re.ASCII)
 BASE_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", re.ASCII)
@@ -153,6 +155,15 @@ def normalised_origin(url: str) -> str:
         raise expected from None
     default_port = 443 if scheme == "https" else 80
     return f"{scheme}://{host}" if port in (None, default_port) else f"{scheme}://{host}:{port}"
+
+
+def is_app_origin(origin: str) -> bool:
+    """Tell whether an origin is that of a browser extension or of an app in a WebView.
+
+    Browsers write them like `chrome-extension://<32 letters>` and `capacitor://localhost`, in lower case.
+    """
+    match = APP_ORIGIN.fullmatch(origin)
+    return match is not None and match[1] not in NO_APP_SCHEMES
 
 
 def _host_of(origin: str) -> str:
@@ -256,7 +267,9 @@ def _check_sign_in_url(url: str) -> str:
 
 
 def _check_trusted_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
-    normalised = tuple(dict.fromkeys(normalised_origin(origin) for origin in origins))
+    normalised = tuple(
+        dict.fromkeys(origin if is_app_origin(origin) else normalised_origin(origin) for origin in origins)
+    )
     for origin in normalised:
         if origin.startswith("http://") and not is_loopback(_host_of(origin)):
             raise ValueError(f"each must be https:// unless its host is loopback; write https:// in {origin}")
@@ -460,14 +473,22 @@ class Settings:
         danger="If it is not what the browser shows, forms are refused as cross-site and sign-in does not "
         "last.",
     )
+    hsts_max_age_s: int = setting(
+        30 * DAY_S,
+        unit="seconds",
+        minimum=0,
+        maximum=LONGEST_S,
+        effect="With an https:// public_url browsers are told to keep to HTTPS for this long after each "
+        "visit (Strict-Transport-Security). 0 takes back what they were told. Raise it to two years "
+        "(63072000) once HTTPS is here to stay.",
+        danger="Browsers do not reach the site over plain HTTP for that long, whatever you change here.",
+    )
     hsts_include_subdomains: bool = setting(
-        True,
+        False,
         unit="-",
-        effect="With an https:// public_url browsers are told to keep to HTTPS for two years "
-        "(Strict-Transport-Security). This says so for every sub-domain of the public host as well.",
-        danger="On, sub-domains that speak plain HTTP only can no longer be reached by whoever was here. "
-        "Off, an attacker on the wire can pretend to be a sub-domain and plant cookies for this site from "
-        "there.",
+        effect="Tell browsers to keep to HTTPS for every sub-domain of the public host as well.",
+        danger="On, visitors of this site can no longer reach sub-domains that speak plain HTTP only. Off, "
+        "an attacker on the wire can pretend to be a sub-domain and plant cookies for this site from there.",
     )
     trusted_proxies: tuple[str, ...] = setting(
         (),
@@ -484,9 +505,19 @@ class Settings:
         unit="bytes",
         minimum=64 * 1024,
         maximum=1024**3,
-        effect="The largest form or upload that a page takes. The JSON endpoints of the kit take 64 KiB.",
+        effect="The largest upload that a page of yours takes. The kit's own forms and JSON endpoints take "
+        "64 KiB, and so does every request that needs no body.",
         danger="Each request in flight may take several times that much memory. A proxy in front has a limit "
         "of its own.",
+    )
+    max_form_bytes: int = setting(
+        1024 * 1024,
+        unit="bytes",
+        minimum=64 * 1024,
+        maximum=16 * 1024 * 1024,
+        effect="The largest form without files (application/x-www-form-urlencoded) that a page of yours "
+        "takes.",
+        danger="No other request is served while a form is decoded: about a tenth of a second for each MiB.",
     )
     site_name: str = setting(
         "Stormcellar",
@@ -555,7 +586,9 @@ class Settings:
         check=_check_trusted_origins,
         heading="Who may call, and with which cookies",
         effect="Further sites whose pages may send forms and other unsafe requests here, like "
-        "https://app.example.com, separated by commas. Plain http:// is for loopback hosts only.",
+        "https://app.example.com, separated by commas. Plain http:// is for loopback hosts only. Apps in a "
+        "WebView and browser extensions have origins of their own, like capacitor://localhost or "
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop.",
         danger="A page there can do all that its visitor can do here: list only sites that you run yourself.",
     )
     cookie_domain: str = setting(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from accounts import FieldErrors, ThrottledError, User, WrongCredentialsError
 from handlers import limits, staying, why_ended
-from handlers.base import BaseHandler
+from handlers.base import SMALL_BODY_BYTES, BaseHandler
 from handlers.sign_up import CLOSED, RegistrationClosedError, sign_up_once
 from sessions.feed import SIGNED_OUT
 
@@ -18,6 +18,7 @@ class CredentialsHandler(BaseHandler):
     """What signing in and signing up share: a form with e-mail and password, and the session after it."""
 
     template: str
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         if self.session is not None:
@@ -137,6 +138,7 @@ class SignOutHandler(BaseHandler):
     """
 
     public = "whoever's session is over already may leave too"
+    max_body_bytes = SMALL_BODY_BYTES
 
     def may_renew(self) -> bool:
         return False
@@ -168,6 +170,7 @@ class SignOutByRefreshTokenHandler(SignOutHandler):
     """POST {base}/session/refresh/signout: the same, under the path to which the refresh token comes."""
 
     public = "takes a refresh token instead of a session"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def post(self) -> None:
         tokens = self.transfer.cookies(self.app.jar.refresh)[:MOST_REFRESH_TOKENS]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from tornado.web import HTTPError
 
 from accounts import User
-from handlers.base import ProtectedHandler
+from handlers.base import SMALL_BODY_BYTES, ProtectedHandler
 from handlers.devices import Device
 from handlers.recent_sign_in import SENSITIVE_WITHIN_S
 
@@ -50,6 +50,7 @@ class UserHandler(AdminHandler):
     or unlock."""
 
     form_page = "/admin/users"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self, user_id: str) -> None:
         user = await self._user(user_id)

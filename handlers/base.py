@@ -29,17 +29,19 @@ from tornado.locale import Locale, get_supported_locales
 from tornado.web import HTTPError, RequestHandler
 
 from accounts import ThrottledError, TooBusyError, WrongCredentialsError
-from handlers import ended, renewal, staying
+from handlers import advice, ended, renewal, staying
 from handlers.access_log import log_failure, printable
 from handlers.addresses import with_return
-from handlers.caller import SAFE_METHODS, cors_headers, hostname, is_same_site
+from handlers.caller import SAFE_METHODS, cors_headers, is_same_site
 from handlers.file_sent import tell_refresh_page
 from handlers.headers import is_redirect, shorten_head
+from handlers.prepared import PrepareSkipped, guarded, is_guarded
 from handlers.recent_sign_in import CONFIRM_PASSWORD, SIGN_IN_TIME
 from handlers.rendering import PageLoader
 from handlers.renewal_table import caller_of
 from handlers.return_address import return_address
 from handlers.seen_from import SeenFrom
+from handlers.target import hostname, http_origin, is_same_host
 from handlers.transfer import Method, Transfer
 from logs import current_request
 from sessions import (
@@ -72,6 +74,23 @@ MESSAGES = {
 OUR_FAULT = "Something went wrong on our side. It has been noted."
 
 
+SMALL_BODY_BYTES = 64 * 1024
+"""What the kit's own forms take, and every request that needs no body."""
+
+
+def implemented_methods(handler: type[RequestHandler]) -> tuple[str, ...]:
+    """The methods that a handler's class answers; HEAD where it has its own, or GET and our `head`."""
+
+    def is_there(method: str) -> bool:
+        name = method.lower()
+        own = getattr(handler, name)
+        if own is getattr(RequestHandler, name):
+            return False
+        return own is not BaseHandler.head or handler.get is not RequestHandler.get
+
+    return tuple(filter(is_there, handler.SUPPORTED_METHODS))
+
+
 class BaseHandler(RequestHandler):
     """A handler for everybody. `self.session` is the visitor's session, or None."""
 
@@ -93,6 +112,9 @@ class BaseHandler(RequestHandler):
 
     keeps_forms: ClassVar[bool] = True
     """Whether a form sent here is kept until its user has signed in again, if the session is over."""
+    accepts_cross_site: ClassVar[str] = ""
+    """Why other sites' pages and other servers may send unsafe requests here. Such a request has no session,
+    unless its token came in the header Authorization."""
 
     max_body_bytes: ClassVar[int | None] = None
     """The largest body that is taken; None: as the settings say."""
@@ -105,7 +127,15 @@ class BaseHandler(RequestHandler):
     application: Application
     session: Session | None
 
+    is_prepared = False
+    """Whether `prepare` of this class has run to its end. Without that nothing but an error is answered."""
+
     # -- before -------------------------------------------------------------------------------------
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if cls.prepare is not BaseHandler.prepare and not is_guarded(cls.prepare):
+            cls.prepare = guarded(cls.prepare)  # type: ignore[assignment]
 
     def initialize(self) -> None:
         self.session = None
@@ -123,34 +153,50 @@ class BaseHandler(RequestHandler):
     @property
     def own_origin(self) -> str:
         """What the address bar shows of this site; `check_host` has let no other name pass."""
-        return self.app.options.origin or f"http://{self.request.host}"
+        return self.app.options.origin or http_origin(self.request.host)
 
     async def prepare(self) -> None:
         if not self.app.started:
             await self.app.start()
         current_request.set(self)
         self.check_host()
+        has_cookies_of_others = False
         if self.request.method not in SAFE_METHODS:
-            self.check_cross_site()
-        if self.request.method != "OPTIONS":
+            if self.accepts_cross_site:
+                has_cookies_of_others = not self.is_same_site()
+            else:
+                self.check_cross_site()
+        if self.request.method != "OPTIONS" and not has_cookies_of_others:
             self.session = await self.get_session()
             if self.app.metrics is not None:
                 self.app.metrics.get_session("session" if self.session else "none")
+        self.is_prepared = True
 
     def check_host(self) -> None:
         """Refuse requests for other names (DNS rebinding); nothing is ever derived from the name sent."""
-        host = self.request.host
-        if host.lower() != self.app.public_host and not is_loopback(hostname(host)):
-            raise HTTPError(400, "unknown host %r", host)
+        host, origin = self.request.host, self.app.options.origin
+        if not (origin and is_same_host(host, origin)) and not is_loopback(hostname(host)):
+            raise advice.Refused(400, advice.on_host(host, origin))
 
     def check_cross_site(self) -> None:
         """Refuse unsafe requests that other sites' pages send (OWASP ASVS 5.0, 3.5)."""
-        if not is_same_site(self.request, self.own_origin, self.app.trusted_origins):
+        if not self.is_same_site():
             origin, path = self.request.headers.get("Origin"), printable(self.request.path)
             self.app.journal.record(
                 "cross-site request refused", detail=f"{self.request.method} {path} from {origin!r}"
             )
-            raise HTTPError(403)
+            raise advice.Refused(403, advice.on_origin(self.request, self.own_origin))
+
+    def is_same_site(self) -> bool:
+        """Tell whether a request that may change something comes from our own pages or a trusted site.
+
+        A request whose access token is in the header Authorization needs no other proof: browsers never add
+        one by themselves.
+        """
+        token = self.transfer.bearer_token()
+        if token and self.transfer.allowed != "cookie" and self.app.sessions.recognises(token):
+            return True
+        return is_same_site(self.request, self.own_origin, self.app.trusted_origins)
 
     async def get_session(self) -> Session | None:
         """This request's session. Raises the engine's errors; `write_error` answers them."""
@@ -290,12 +336,7 @@ class BaseHandler(RequestHandler):
         self.set_status(204)
 
     def _methods(self) -> str:
-        return ", ".join(filter(self._implements, self.SUPPORTED_METHODS))
-
-    def _implements(self, method: str) -> bool:
-        name = method.lower()
-        own = getattr(type(self), "get" if name == "head" else name)
-        return own is not getattr(RequestHandler, name, None) and own is not RequestHandler.get
+        return ", ".join(implemented_methods(type(self)))
 
     async def head(self, *args: Any, **kwargs: Any) -> None:
         """As GET; Tornado leaves the body out."""
@@ -319,7 +360,6 @@ class BaseHandler(RequestHandler):
         if origin in self.app.trusted_origins:
             self.set_header("Access-Control-Allow-Origin", origin)
             self.set_header("Access-Control-Allow-Credentials", "true")
-            self.add_header("Vary", "Origin")
 
     def create_template_loader(self, template_path: str) -> PageLoader:
         return PageLoader(template_path)
@@ -389,6 +429,8 @@ class BaseHandler(RequestHandler):
 
     def flush(self, include_footers: bool = False) -> Any:
         if not self._headers_written:
+            if not self.is_prepared and self._status_code < 300:
+                raise PrepareSkipped(type(self))
             tell_refresh_page(self, self._headers)
             self._write_token_changes()
         return super().flush(include_footers)
@@ -426,6 +468,9 @@ class BaseHandler(RequestHandler):
         elif status_code == 401:  # clients would take it for an expired token, and refresh for ever
             log.error("%s answered 401; that is the session's alone, so it became 403", self.request.path)
             self.write_failure(403)
+        elif isinstance(error, advice.Refused) and self.app.options.debug:
+            message = f"{MESSAGES[status_code]} For developers: {error.advice}."
+            self.write_failure(status_code, message)
         else:
             self.write_failure(status_code)
 

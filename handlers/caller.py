@@ -27,8 +27,9 @@ def is_same_site(request: HTTPServerRequest, own_origin: str, trusted_origins: C
     """Whether a request that may change something comes from our own pages or from a trusted site.
 
     Browsers say where a request comes from, in two headers that no page can forge. A caller that sends
-    neither is not a browser, or a very old one: it must show that it could set a header which a foreign
-    page's form cannot (with a JSON body or none), or bring its token in a header itself.
+    neither is not a browser, or a very old one. It must show that it could do what a foreign page's form
+    cannot: name JSON as the type of the body, bring its token in a header, or, without a body, send a header
+    of the SDKs.
     """
     headers = request.headers
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
@@ -40,8 +41,9 @@ def is_same_site(request: HTTPServerRequest, own_origin: str, trusted_origins: C
         return False
     if headers.get("Authorization", "").startswith("Bearer "):
         return True
-    harmless_body = _content_type(request) == "application/json" or not request.body
-    return harmless_body and any(name in headers for name in SDK_HEADERS)
+    if _content_type(request) == "application/json":
+        return True
+    return not request.body and any(name in headers for name in SDK_HEADERS)
 
 
 def _content_type(request: HTTPServerRequest) -> str:
@@ -53,12 +55,6 @@ def cors_headers(asked: str) -> list[str]:
     names = [name.strip(" \t").lower() for name in asked.split(",")]
     wanted = [name for name in names if name and name.replace("-", "").isalnum() and name.isascii()]
     return list(dict.fromkeys([*CORS_HEADERS, *wanted]))
-
-
-def hostname(host: str) -> str:
-    """The name in a Host header, lower-case, without its port; IPv6 in its brackets."""
-    name, colon, port = host.lower().rpartition(":")
-    return name if colon and is_digits(port) else host.lower()
 
 
 def is_digits(text: str) -> bool:

@@ -24,7 +24,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError
 
 from handlers.access_log import printable
-from handlers.base import BaseHandler, ProtectedHandler
+from handlers.base import SMALL_BODY_BYTES, BaseHandler, ProtectedHandler
 from handlers.dev_key import COOKIE, DeveloperOnly, is_developer
 from handlers.return_address import return_address
 from journal import Event
@@ -291,6 +291,8 @@ class WhyHandler(DevHandler):
 
 class ButtonHandler(DevHandler, ProtectedHandler):
     """A button of the strip: does something to the session that presses it, and goes back to its page."""
+
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def override_global_claim_validators(self, *_: Any) -> list[ClaimValidator]:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from handlers.base import BaseHandler
+from handlers.base import SMALL_BODY_BYTES, BaseHandler
 from handlers.mails import in_words
 from handlers.own_account import OwnAccountHandler
 from handlers.recent_sign_in import SENSITIVE_WITHIN_S, SIGN_IN_TIME
@@ -54,6 +54,8 @@ class SessionsHandler(OwnAccountHandler):
 
     Looking is free. Ending asks for a recent sign-in; until then the page has no button for it.
     """
+
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         listed = await self.app.sessions.list_sessions(self.session.user_id)

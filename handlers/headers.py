@@ -12,8 +12,6 @@ from tornado.httputil import HTTPHeaders
 from handlers.addresses import Addresses
 from settings import Settings
 
-HSTS_S = 2 * 365 * 24 * 60 * 60
-
 
 def content_security_policy(scripts_call: str = "", forms_lead_to: Sequence[str] = ()) -> str:
     """Everything from this site, and nothing inline.
@@ -50,12 +48,17 @@ def default_headers(options: Settings) -> list[tuple[str, str]]:
         ("Cross-Origin-Resource-Policy", "same-origin"),
         ("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
         ("Cache-Control", "private, no-store"),
-        ("Vary", "Cookie, Sec-Fetch-Dest"),
+        ("Vary", "Cookie, Sec-Fetch-Dest" + (", Origin" if answers_depend_on_origin(options) else "")),
     ]
     if options.cookie_secure and not options.debug:  # a tunnel's name is borrowed
         reach = "; includeSubDomains" if options.hsts_include_subdomains else ""
-        headers.append(("Strict-Transport-Security", f"max-age={HSTS_S}{reach}"))
+        headers.append(("Strict-Transport-Security", f"max-age={options.hsts_max_age_s}{reach}"))
     return headers
+
+
+def answers_depend_on_origin(options: Settings) -> bool:
+    """Tell whether CORS headers are sent to some origins and not to others."""
+    return bool(options.trusted_origins or options.website_domain)
 
 
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"

@@ -23,7 +23,7 @@ from accounts.emails import email_spellings
 from accounts.errors import EmailError
 from handlers import limits
 from handlers.account import CLEAR_SPECULATION
-from handlers.base import BaseHandler, ProtectedHandler
+from handlers.base import SMALL_BODY_BYTES, BaseHandler, ProtectedHandler
 from handlers.new_password import change_password
 from handlers.recent_sign_in import SENSITIVE_WITHIN_S, SIGN_IN_TIME
 from handlers.recovery import MailedLinkHandler
@@ -101,6 +101,7 @@ class ConfirmPasswordHandler(OwnAccountHandler):
     """GET /confirm-password?redirectBack=: asks for the password again. POST: goes on if it was right."""
 
     template = "account/confirm_password.html"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         await self.user()
@@ -156,6 +157,7 @@ class NewPasswordHandler(OnceHandler):
 
     recent_sign_in_within_s = SENSITIVE_WITHIN_S
     template = "account/new_password.html"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         self.render(self.template, errors={})
@@ -208,6 +210,7 @@ class NewEmailHandler(OwnAccountHandler):
 
     recent_sign_in_within_s = SENSITIVE_WITHIN_S
     template = "account/new_email.html"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         self.render(self.template, errors={}, email="", user=await self.user())
@@ -240,6 +243,7 @@ class ConfirmNewEmailHandler(MailedLinkHandler):
 
     public = "takes a mailed token instead of a session"
     template = "account/new_email_confirm.html"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         if not self.token():
@@ -286,6 +290,7 @@ class DeleteAccountHandler(OnceHandler):
 
     recent_sign_in_within_s = SENSITIVE_WITHIN_S
     template = "account/delete.html"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def user(self) -> User:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 from tornado.web import HTTPError, StaticFileHandler
 
 from handlers.access_log import log_failure
-from handlers.base import BaseHandler, ProtectedHandler
+from handlers.base import SMALL_BODY_BYTES, BaseHandler, ProtectedHandler
 from handlers.file_versions import FileVersions, is_same_version
 
 
@@ -67,6 +67,7 @@ class NotFoundHandler(BaseHandler):
     """Whatever no route knows."""
 
     public = "says that there is nothing here"
+    max_body_bytes = SMALL_BODY_BYTES
 
     def may_renew(self) -> bool:
         return False

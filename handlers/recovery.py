@@ -10,7 +10,7 @@ from typing import Any
 
 from accounts import FieldErrors, InvalidTokenError, ThrottledError, UnknownUserError
 from handlers import limits
-from handlers.base import BaseHandler, ProtectedHandler
+from handlers.base import SMALL_BODY_BYTES, BaseHandler, ProtectedHandler
 from handlers.sent_twice import reset_password_once, verify_email_once
 from sessions import UnauthorisedError
 
@@ -19,6 +19,7 @@ class ForgotPasswordHandler(BaseHandler):
     """GET and POST /forgot-password: have a link for a new password mailed. Nobody learns who is known."""
 
     public = "whoever forgot the password cannot sign in"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         self.render("account/forgot_password.html", errors={}, email="")
@@ -68,6 +69,7 @@ class ResetPasswordHandler(MailedLinkHandler):
     """GET /reset-password?token=: a form for a new password. POST: take it, and end the user's sessions."""
 
     public = "takes a mailed token instead of a session"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         if self.token():
@@ -102,6 +104,7 @@ class VerifyEmailHandler(MailedLinkHandler):
     """
 
     public = "takes a mailed token instead of a session"
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         if self.token():
@@ -133,6 +136,8 @@ class VerifyEmailHandler(MailedLinkHandler):
 
 class VerificationMailHandler(ProtectedHandler):
     """POST /verify-email/send: mail the link to confirm the address (again)."""
+
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def override_global_claim_validators(self, *_: Any) -> list[Any]:
         return []  # it is for those whose address is not confirmed

@@ -35,6 +35,7 @@ from handlers import (
 )
 from handlers.base import BaseHandler, ProtectedHandler
 from handlers.caller import comes_from_client
+from handlers.prepared import ADVICE, objection
 from sessions.engine import DEFAULT_TENANT
 from settings import Settings
 
@@ -174,17 +175,35 @@ def access(handler: Any) -> str:
         AccessUnsaid: it does not say.
     """
     name = f"{handler.__module__}.{handler.__qualname__}"
+    reason = getattr(handler, "accepts_cross_site", "")
+    if not isinstance(reason, str):
+        raise AccessUnsaid(f'{name} does not say why: write `accepts_cross_site = "<why other sites may>"`')
+    if issubclass(handler, BaseHandler) and (wrong := objection(handler, BaseHandler)):
+        raise AccessUnsaid(f"{name} is not protected, because {wrong}: {ADVICE}")
     if issubclass(handler, ProtectedHandler) and handler.session_required:
         if handler.get_session is not BaseHandler.get_session:
             raise AccessUnsaid(f"{name} replaces get_session, which is what protects it: leave it as it is")
+        if reason:
+            raise AccessUnsaid(
+                f"{name} has accepts_cross_site, but a request of another site has no session: inherit from "
+                "BaseHandler, and redirect to a protected page by `self.see_other(...)`"
+            )
         return "protected"
-    reason = getattr(handler, "public", "")
+    return (
+        "public: "
+        + _why_public(handler, name)
+        + (f"; takes other sites' requests: {reason}" if reason else "")
+    )
+
+
+def _why_public(handler: Any, name: str) -> str:
+    reason: str = getattr(handler, "public", "")
     if not reason:
         raise AccessUnsaid(
             f"{name} does not say who may use it: inherit from ProtectedHandler, or write "
             '`public = "<why everybody may>"` in the class'
         )
-    return f"public: {reason}"
+    return reason
 
 
 def check_access(table: Sequence[URLSpec]) -> None:

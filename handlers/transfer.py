@@ -30,7 +30,8 @@ from urllib.parse import quote, unquote
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
-from handlers.caller import hostname, is_digits
+from handlers.caller import is_digits
+from handlers.target import hostname
 from sessions import Clock, Sessions, Tokens, TryRefreshTokenError
 from settings import Settings
 

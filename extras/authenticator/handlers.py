@@ -13,7 +13,7 @@ from tornado.web import HTTPError
 from extras.authenticator import codes
 from extras.authenticator.store import CodeRefusedError, TooManyAttemptsError
 from extras.proof import address_proved
-from handlers.base import ProtectedHandler
+from handlers.base import SMALL_BODY_BYTES, ProtectedHandler
 from handlers.recent_sign_in import SENSITIVE_WITHIN_S
 from journal import EventName
 from sessions import UnauthorisedError
@@ -70,6 +70,8 @@ class SecondFactorHandler(CodeHandler):
     `?with=recovery` asks for a recovery code; both forms take either.
     """
 
+    max_body_bytes = SMALL_BODY_BYTES
+
     async def override_global_claim_validators(self, *_: Any) -> list[Any]:
         return []  # it is for those who lack the claim
 
@@ -102,6 +104,7 @@ class AuthenticatorHandler(CodeHandler):
     """GET /account/authenticator: is it on? POST: begin to set one up, with a new secret."""
 
     recent_sign_in_within_s = SENSITIVE_WITHIN_S
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         await self.show({})
@@ -154,6 +157,8 @@ class QRCodeHandler(CodeHandler):
 class ConfirmationHandler(AuthenticatorHandler):
     """POST /account/authenticator/confirmation: a first code switches it on. Shows recovery codes."""
 
+    max_body_bytes = SMALL_BODY_BYTES
+
     async def get(self) -> None:
         self.see_other("/account/authenticator")
 
@@ -172,6 +177,8 @@ class ConfirmationHandler(AuthenticatorHandler):
 class RecoveryCodesHandler(AuthenticatorHandler):
     """POST /account/authenticator/recovery-codes: ten new ones for a code; the old ones end."""
 
+    max_body_bytes = SMALL_BODY_BYTES
+
     async def get(self) -> None:
         self.see_other("/account/authenticator")
 
@@ -189,6 +196,8 @@ class RecoveryCodesHandler(AuthenticatorHandler):
 
 class RemovalHandler(AuthenticatorHandler):
     """POST /account/authenticator/removal: switch it off, for a code."""
+
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         self.see_other("/account/authenticator")

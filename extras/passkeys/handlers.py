@@ -14,7 +14,7 @@ from accounts import User, WrongCredentialsError
 from extras.passkeys.store import PasskeyRefusedError
 from handlers import limits
 from handlers.auth_api import APIHandler
-from handlers.base import BaseHandler, ProtectedAPIHandler, ProtectedHandler
+from handlers.base import SMALL_BODY_BYTES, BaseHandler, ProtectedAPIHandler, ProtectedHandler
 from handlers.openapi import OK, TEXT, Operation, one_of, record, status
 from handlers.recent_sign_in import SENSITIVE_WITHIN_S
 from sessions import UnauthorisedError
@@ -92,6 +92,8 @@ class PasskeysHandler(PasskeyPart, ProtectedHandler):
 class NameHandler(PasskeysHandler):
     """GET /account/passkeys/name?credential_id=...: a form to rename one, which is sent to the same path."""
 
+    max_body_bytes = SMALL_BODY_BYTES
+
     async def get(self) -> None:
         credential_id = self.get_query_argument("credential_id", "")
         passkeys = await self.part.store.list(self.session.user_id)
@@ -109,6 +111,8 @@ class NameHandler(PasskeysHandler):
 
 class RemovalHandler(PasskeysHandler):
     """POST /account/passkeys/removal: delete one."""
+
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def get(self) -> None:
         self.see_other("/account/passkeys")
@@ -132,6 +136,7 @@ class RegistrationOptionsHandler(PasskeyPart, ProtectedAPIHandler):
     recent_sign_in_within_s = SENSITIVE_WITHIN_S
 
     operations: ClassVar = {"POST": Operation("Begin to add a passkey.", OPTIONS)}
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def post(self) -> None:
         options = await self.part.registration_options(
@@ -152,6 +157,7 @@ class RegistrationHandler(PasskeyPart, ProtectedAPIHandler):
             body=record({"credential": ANYTHING}, {"name": TEXT}, additionalProperties=True),
         )
     }
+    max_body_bytes = SMALL_BODY_BYTES
 
     async def post(self) -> None:
         body = self.json_body()

@@ -57,7 +57,6 @@ HOSTILE: dict[str, tuple[dict[str, str], tuple[str, bytes]]] = {
     "fetch with the SDK's headers": ({**SDK, "Sec-Fetch-Site": "cross-site", "Origin": EVIL}, JSON),
     "the SDK's headers and a form": ({"rid": "session", "st-auth-mode": "cookie"}, FORM),
     "the SDK's headers and text": ({"rid": "session", "fdi-version": "3.1"}, TEXT),
-    "JSON without the SDK's headers": ({"Accept": "application/json"}, JSON),
     "a type that only looks like JSON": ({"rid": "session"}, ("text/plain; application/json", JSON[1])),
     "no type at all": ({"rid": "session"}, ("", JSON[1])),
     "beacon": ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Origin": EVIL}, TEXT),
@@ -165,6 +164,7 @@ FRIENDLY: dict[str, tuple[dict[str, str], tuple[str, bytes]]] = {
     "old browser": ({"Origin": "http://OWN"}, FORM),
     "app without browser": ({"rid": "session"}, ("application/json", b"{}")),
     "app, type with charset": ({"st-auth-mode": "cookie"}, ("Application/JSON; charset=utf-8", b"{}")),
+    "program that sends JSON": ({"Accept": "application/json"}, ("application/json", b"{}")),
     "app without body": ({"fdi-version": "3.1"}, ("", b"")),
 }
 
