@@ -71,8 +71,9 @@ def objection(handler: type, base: type) -> str:
 def _what_is_wrong(method: Callable[..., Any]) -> str:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
-    except (OSError, TypeError, SyntaxError):
-        return ""  # the request will tell
+    except (OSError, TypeError, SyntaxError, SystemError):
+        # There is no source, or other code interrupted the parser (CPython 3.11). The request will tell.
+        return ""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_prepare(node)]
     if not calls:
         return "does not call that of its base class"

@@ -16,9 +16,10 @@ from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPServerRequest, Req
 
 from accounts import FieldErrors
 from handlers.auth_api import BadRequest, form_fields, required_fields
-from handlers.caller import cors_headers, hostname, is_same_site
+from handlers.caller import cors_headers, is_same_site
 from handlers.renewal_table import TABLE, caller_of
 from handlers.return_address import LONGEST_ADDRESS, return_address
+from handlers.target import hostname
 from handlers.transfer import CookieJar, Transfer
 from sessions import Sessions, SystemClock, TryRefreshTokenError
 from sessions.access_token import MAX_TOKEN_CHARACTERS, read

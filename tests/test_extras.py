@@ -15,7 +15,7 @@ from extras import Extra, installed
 from tests.serving import ROOT, process_env
 
 PARTS = sorted(path.parent.name for path in (ROOT / "extras").glob("*/__init__.py"))
-CODE = ("accounts", "commands", "handlers", "sessions", "static", "templates")
+CODE = ("accounts", "commands", "development", "handlers", "processes", "sessions", "static", "templates")
 
 # Starts an application and calls upon it: what it serves, and whether somebody new gets in.
 PROGRAM = """

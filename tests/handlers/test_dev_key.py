@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -32,7 +33,7 @@ async def sign_up(visitor: Client, app: Application) -> str:
 
 
 def host_of(app: Application) -> str:
-    return app.public_host
+    return urlsplit(app.options.origin).netloc
 
 
 @pytest.mark.parametrize("settings", [TUNNEL, NETWORK], ids=["tunnel", "network"])
