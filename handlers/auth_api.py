@@ -12,7 +12,7 @@ import json
 from typing import Any, ClassVar, cast
 from urllib.parse import urlencode
 
-from tornado.web import HTTPError
+from tornado.web import HTTPError, stream_request_body
 
 from accounts import FIELD_MISSING, FieldErrors, ThrottledError, User, WrongCredentialsError
 from handlers import ended, kept_form, limits, renewal
@@ -212,6 +212,7 @@ class RefreshReturnHandler(RefreshHandler):
     public = "takes a refresh token instead of a session"
     speaks_json = False
     max_body_bytes = None  # forms pass by here
+    for_large_bodies: ClassVar[type[RefreshReturnHandler] | None] = None
     kept_form = ""  # the address at which the user gets the form back
 
     async def get(self) -> None:
@@ -325,6 +326,19 @@ class RefreshReturnHandler(RefreshHandler):
             is_htmx = caller_of(self.request).guest == "HX-Redirect"
             back = self.kept_form or ("" if is_htmx else self.redirect_back())
             renewal.turn_away(self, error, back, is_over=True)
+
+
+@stream_request_body
+class LargeBodyReturnHandler(RefreshReturnHandler):
+    """The same for a body that is too large to be kept: it is dropped, since the browser sends it again."""
+
+    public = "takes a refresh token instead of a session"
+
+    def data_received(self, chunk: bytes) -> None:
+        pass
+
+
+RefreshReturnHandler.for_large_bodies = LargeBodyReturnHandler
 
 
 class LoginMethodsHandler(APIHandler):

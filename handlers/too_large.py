@@ -6,7 +6,7 @@
     any other body                                                             max_body_bytes, 10 MiB
 
 A handler may ask for less, or for larger bodies, by `max_body_bytes`; a form without files stays below
-`max_form_bytes`, because all of it is decoded at once.
+`max_form_bytes`, because all of it is decoded at once. A large body that a redirect passes on is dropped here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def admitted(
     announced_bytes = _announced_bytes(request)
     connection.set_max_body_size(max(limit, announced_bytes))
     if announced_bytes <= limit:
-        return handler
+        streamed: type[RequestHandler] | None = getattr(handler, "for_large_bodies", None)
+        return streamed if streamed and announced_bytes > SMALL_BODY_BYTES else handler
     return TooLargeJSONHandler if getattr(handler, "speaks_json", False) else TooLargeHandler
 
 

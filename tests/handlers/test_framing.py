@@ -256,7 +256,7 @@ async def test_a_body_is_as_large_as_its_address_takes(app: Application) -> None
             ("/sample/note", FORM, 100_001, 413),
             ("/sample/note", MULTIPART, 200_000, 400),
             ("/sample/note", MULTIPART, 200_001, 413),
-            ("/auth/session/refresh/return", FORM, 100_000, 303),
+            ("/auth/session/refresh/return", MULTIPART, 200_000, 303),
             ("/login", FORM, 100_000_000_000, 413),
         ):
             request = post(path, kind, b"")
