@@ -6,7 +6,7 @@
     any other body                                                             max_body_bytes, 10 MiB
 
 A handler may ask for less, or for larger bodies, by `max_body_bytes`; a form without files stays below
-`max_form_bytes`, because all of it is decoded at once. A large body that a redirect passes on is dropped here.
+`max_form_bytes`, because all of it is decoded at once. A large body that a redirect passes on is dropped.
 """
 
 from __future__ import annotations
