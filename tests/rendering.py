@@ -178,7 +178,7 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
             "redirect_back": BACK,
             "in_place": True,
             "form_action": BACK,
-            "form_detour": BACK,
+            "form_detour": "",
             "form": [("note", "a"), ("note", "b")],
         },
     ),
