@@ -104,7 +104,6 @@ PING_INTERVAL_S = 30  # a peer that has gone without a word is noticed within PI
 PING_TIMEOUT_S = 20
 HOUSEKEEPING_INTERVAL_S = 600
 LONGEST_STOP_S = 30.0
-MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
 
 
 class Application(TornadoApplication):
@@ -155,7 +154,7 @@ class Application(TornadoApplication):
             self._verify_only(global_claim_validators)
         else:
             self._keep_accounts(password_parameters, mailer, claims, global_claim_validators, engine_options)
-        self.live = LiveConnections(self.sessions)
+        self.live = LiveConnections(self.sessions, most_per_user=options.max_sockets_per_user)
         self.journal = Journal(self.clock, audit=None if options.verify_only else self.audit)
         self.developer = Developer(self.clock, developer_key(options)) if options.debug else None
         self.journal.on_event = self.developer.hear if self.developer else None
@@ -176,7 +175,7 @@ class Application(TornadoApplication):
             log_function=log_request,
             websocket_ping_interval=PING_INTERVAL_S,
             websocket_ping_timeout=PING_TIMEOUT_S,
-            websocket_max_message_size=MAX_SOCKET_MESSAGE_BYTES,
+            websocket_max_message_size=options.max_socket_message_bytes,
             compiled_template_cache=not options.debug,
             static_hash_cache=not options.debug,
         )
@@ -279,6 +278,8 @@ class Application(TornadoApplication):
         """
         to_origin_form(request)
         forwarded_for = request.headers.get("X-Forwarded-For")
+        if forwarded_for is None:
+            self.proxies.warn_of_other_headers(request.remote_ip or "", request.headers)
         request.remote_ip = self.proxies.caller(request.remote_ip or "", forwarded_for)
         route = self._plain_routes.get(request.path)
         if route is None:

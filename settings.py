@@ -591,6 +591,25 @@ class Settings:
         "chrome-extension://abcdefghijklmnopabcdefghijklmnop.",
         danger="A page there can do all that its visitor can do here: list only sites that you run yourself.",
     )
+    max_sockets_per_user: int = setting(
+        32,
+        unit="connections",
+        minimum=1,
+        maximum=100_000,
+        effect="How many WebSockets and event streams one user may have open in one server process. A "
+        "further one is closed with the code 4008.",
+        danger="Each tab of a page with a socket has one. Each may make the server keep a message that is "
+        "not complete yet, up to max_socket_message_bytes.",
+    )
+    max_socket_message_bytes: int = setting(
+        1024 * 1024,
+        unit="bytes",
+        minimum=1024,
+        maximum=64 * 1024 * 1024,
+        effect="The longest message that a WebSocket takes. A longer one closes the connection with the code "
+        "1009.",
+        danger="The server keeps up to that much for each open socket until the message is complete.",
+    )
     cookie_domain: str = setting(
         "",
         unit="-",

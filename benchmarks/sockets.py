@@ -54,7 +54,7 @@ async def serve(sessions: int) -> None:
     from settings import Settings
 
     with tempfile.TemporaryDirectory() as folder:
-        app = make_app(Settings(data_dir=Path(folder), rate_limits=False))
+        app = make_app(Settings(data_dir=Path(folder), rate_limits=False, max_sockets_per_user=100_000))
         await app.start()
         server = make_http_server(app)
         (listening,) = bind_sockets(0, "127.0.0.1")

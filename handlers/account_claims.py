@@ -48,7 +48,8 @@ class AccountClaims:
     ) -> None:
         """Give and take roles. Every live session of the user has them before this returns.
 
-        Their present access tokens are answered with "try refresh token" from then on, on every server.
+        If roles travel in the token, present access tokens are answered with "try refresh token" from then
+        on, on every server. Open connections judge the roles again at once in either case.
 
         Raises:
             UnknownUserError: there is no such user to give a role to.
@@ -64,6 +65,8 @@ class AccountClaims:
             for handle in await sessions.get_all_session_handles_for_user(user_id):
                 await sessions.set_claim_value(handle, self.roles, roles, owner=user_id)
             written = roles
+        if not self._roles_in_token:  # else the change of the claims is news for the connections
+            await sessions.publish(f"claims {user_id}", "")
 
     async def role_validators(self, roles: Iterable[str], session: Session) -> list[ClaimValidator]:
         """Rules that a user has each of these roles: judged by the token if roles travel there, else by what

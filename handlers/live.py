@@ -6,10 +6,13 @@ leave it alone. It is closed, by the server,
 
     4001  the moment the session is revoked, on whatever server
     4003  when its access token's time is over and the client has not renewed the session
-    4004  when its claims changed and no longer satisfy what the handler asks for
+    4004  when its claims or roles changed and no longer satisfy what the handler asks for, or when the
+          sign-in is not recent any more
+    4008  when the user has more connections open than `max_sockets_per_user`: the newest one is closed
 
-Whether the session was renewed is asked of the store, once in an access token's lifetime. Some time
-before, the client is sent `{"session": "renew"}`; `static/session.js` answers that by renewing.
+Whether the session was renewed is asked of the store, once in an access token's lifetime, and the claims are
+judged again then. Some time before, the client is sent `{"session": "renew"}`; `static/session.js` answers
+that by renewing.
 
     class PricesHandler(ProtectedWebSocketHandler):
         def on_message(self, message):
@@ -22,6 +25,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, ClassVar
@@ -32,16 +36,18 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from handlers.base import ProtectedHandler
 from handlers.caller import is_same_site
+from handlers.recent_sign_in import SIGN_IN_TIME
 from sessions import InvalidClaimsError, SessionError, Sessions, StoreUnavailableError
 from sessions.store.session_store import FeedEntry
 
 log = logging.getLogger("stormcellar.live")
 
-REVOKED, EXPIRED, CLAIMS_CHANGED, GOING_AWAY = 4001, 4003, 4004, 1001
+REVOKED, EXPIRED, CLAIMS_CHANGED, TOO_MANY, GOING_AWAY = 4001, 4003, 4004, 4008, 1001
 REASONS = {
     REVOKED: "the session has ended",
     EXPIRED: "the session was not renewed",
     CLAIMS_CHANGED: "the session may not do this any more",
+    TOO_MANY: "this user has too many connections",
     GOING_AWAY: "the server is going away",
 }
 CHECK_INTERVAL_S = 1.0
@@ -57,10 +63,12 @@ class LiveConnections:
 
     Args:
         sessions: the engine; its feed tells of revocations and of messages, also from other servers.
+        most_per_user: how many connections one user may have open here.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, *, most_per_user: int) -> None:
         self._sessions = sessions
+        self._most_per_user = most_per_user
         self._by_handle: dict[str, set[LiveHandler]] = defaultdict(set)
         self._by_user: dict[str, set[LiveHandler]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,6 +104,8 @@ class LiveConnections:
             connection.end(GOING_AWAY)
         elif session.handle in feed.revoked:
             connection.end(REVOKED)
+        elif len(self._by_user[session.user_id]) > self._most_per_user:
+            connection.end(TOO_MANY)
         elif session.handle in feed.payload_versions:
             self._spawn(self._check_claims(connection))
 
@@ -143,6 +153,9 @@ class LiveConnections:
             self._for_each(self._by_handle.get(entry.handle, ()), self._check_claims)
         elif entry.kind == "message":
             kind, _, key = entry.handle.partition(" ")
+            if kind == "claims":
+                self._for_each(self._by_user.get(key, ()), self._check_claims)
+                return
             group = (self._by_handle if kind == "session" else self._by_user).get(key, ())
             if kind == "sessions":
                 group = {connection for connection in group if connection.hears_of_sessions}
@@ -155,8 +168,7 @@ class LiveConnections:
             connection.end(CLAIMS_CHANGED)
         except StoreUnavailableError:
             log.warning("the claims of a connection could not be checked; they will be in a moment")
-            connection.claims_unchecked = True
-            connection.deadline = min(connection.deadline, self._sessions.clock.now() + CHECK_AGAIN_S)
+            connection.judge_again_at = self._sessions.clock.now() + CHECK_AGAIN_S
         except SessionError:
             connection.end(REVOKED)
 
@@ -174,6 +186,9 @@ class LiveConnections:
             if connection.deadline <= now:
                 connection.deadline = now + CHECK_AGAIN_S  # should the store not answer
                 self._spawn(self._renew_or_end(connection))
+            elif connection.judge_again_at <= now:
+                connection.judge_again_at = now + CHECK_AGAIN_S
+                self._spawn(self._check_claims(connection))
             elif not connection.reminded and connection.reminder_at <= now:
                 connection.reminded = True
                 self._spawn(connection.send(json.dumps({"session": "renew"})))
@@ -189,9 +204,7 @@ class LiveConnections:
             connection.end(EXPIRED)
         else:
             connection.extend(until)
-            if connection.claims_unchecked:
-                connection.claims_unchecked = False
-                await self._check_claims(connection)
+            await self._check_claims(connection)
 
     # -- tasks --------------------------------------------------------------------------------------
 
@@ -217,7 +230,8 @@ class LiveHandler(ProtectedHandler):
     deadline: float
     reminder_at: float
     reminded: bool
-    claims_unchecked: bool = False
+    judge_again_at: float = math.inf
+    """When the claims are judged although nothing has changed (Unix seconds)."""
 
     async def prepare(self) -> None:
         await super().prepare()
@@ -230,6 +244,7 @@ class LiveHandler(ProtectedHandler):
     def join(self) -> None:
         """The connection is open: hear what happens to its session, from the handshake on."""
         self.extend(self.session.expires_at)
+        self._plan_judgement()
         self.app.live.add(self)
 
     def leave(self) -> None:
@@ -252,6 +267,14 @@ class LiveHandler(ProtectedHandler):
         await sessions.refetch(self.session)
         validators = await self.claim_validators(sessions.global_claim_validators, self.session)
         await self.session.assert_claims(validators)
+        self._plan_judgement()
+
+    def _plan_judgement(self) -> None:
+        """Have the claims judged again when the sign-in is not recent any more."""
+        signed_in_at = self.session.get_claim_value(SIGN_IN_TIME)
+        self.judge_again_at = math.inf
+        if self.recent_sign_in_within_s is not None and signed_in_at is not None:
+            self.judge_again_at = signed_in_at + self.recent_sign_in_within_s + 1  # whole seconds
 
     async def send(self, text: str) -> None:
         """Send a text to the client; whoever has gone misses it."""

@@ -3,8 +3,10 @@
 
 Every proxy appends the address it was called from to `X-Forwarded-For`, so only the right end of the list is
 from proxies that we know; what stands to the left of them was written by whoever called. It is read from the
-right, past trusted proxies, up to the first address that is none of them. No other header that a proxy may
-send is looked at: scheme and host of this site are what the setting `public_url` says.
+right, past trusted proxies, up to the first address that is none of them. Empty elements are ignored (RFC
+9110, section 5.6.1.2). `Forwarded` (RFC 7239) and `X-Real-IP` are not read, since many proxies pass them on
+as they came; a proxy that sends only these is reported once. No other header that a proxy may send is looked
+at: scheme and host of this site are what the setting `public_url` says.
 
 Tornado's own `xheaders` is not used: it believes every peer, prefers X-Real-Ip, which many proxies pass on as
 it came, lets X-Forwarded-Proto change the scheme, and knows addresses only, not networks.
@@ -17,7 +19,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 log = logging.getLogger("stormcellar.web")
 
@@ -57,8 +59,9 @@ class Proxies:
             return peer
         if forwarded_for is not None and not self.trusts(caller):
             self._warn_of_stranger(caller)
-        for written in reversed((forwarded_for or "").split(",")):
-            address = parsed(written.strip(" \t")) if self.trusts(caller) else None
+        elements = (written.strip(" \t") for written in (forwarded_for or "").split(","))
+        for written in reversed([element for element in elements if element]):
+            address = parsed(written) if self.trusts(caller) else None
             if address is None:
                 break
             caller = address
@@ -66,6 +69,21 @@ class Proxies:
 
     def trusts(self, address: IPAddress) -> bool:
         return address == UNIX_SOCKET or any(address in network for network in self._networks)
+
+    def warn_of_other_headers(self, peer: str, headers: Mapping[str, str]) -> None:
+        """Report once a trusted proxy that sends `Forwarded` or `X-Real-IP` without `X-Forwarded-For`."""
+        if not self._networks or self._warned:
+            return
+        sent = next((name for name in ("Forwarded", "X-Real-Ip") if name in headers), None)
+        address = parsed(peer) if sent else None
+        if address is not None and self.trusts(address):
+            self._warned = True
+            log.warning(
+                "the proxy at %s sends %s and no X-Forwarded-For, so all visitors behind it count as one: "
+                "have it send X-Forwarded-For, or remove it from trusted_proxies",
+                peer,
+                sent,
+            )
 
     def _warn_of_stranger(self, peer: IPAddress) -> None:
         """Say once that a proxy may be missing in the settings; from the Internet anyone sends the header."""

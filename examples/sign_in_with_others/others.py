@@ -163,7 +163,7 @@ class Identities:
             connection.execute(
                 "INSERT INTO identities (issuer, subject, user_id) VALUES (:issuer, :subject, :user_id)"
                 " ON CONFLICT (issuer, subject) DO UPDATE SET user_id = :user_id"
-                " WHERE identities.user_id NOT IN (SELECT user_id FROM users)",
+                " WHERE NOT EXISTS (SELECT 1 FROM users WHERE users.user_id = identities.user_id)",
                 row,
             )
 

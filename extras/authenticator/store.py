@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from accounts.text import is_storable
 from extras.authenticator.codes import DIGITS, Vault, plain, step_of
+from extras.gone_users import DELETE_ROWS_WITHOUT_USER
 from extras.proof import UNPROVED, unproved
 from sessions.store import Connection, Database
 
@@ -254,7 +255,7 @@ class Authenticators:
 
         def work(connection: Connection) -> None:
             for table in ("authenticators", "recovery_codes"):
-                sql = f"DELETE FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)"  # noqa: S608
+                sql = DELETE_ROWS_WITHOUT_USER.format(table)
                 connection.execute(sql, {})
 
         await self._database.write(work)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accounts.text import is_storable
+from extras.gone_users import DELETE_ROWS_WITHOUT_USER
 from extras.passkeys import challenges
 from extras.proof import UNPROVED, unproved
 from sessions.base64url import encode_base64url
@@ -213,7 +214,7 @@ class PasskeyStore:
 
         def work(connection: Connection) -> int:
             for table in ("passkeys", "passkey_users"):
-                sql = f"DELETE FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)"  # noqa: S608
+                sql = DELETE_ROWS_WITHOUT_USER.format(table)
                 connection.execute(sql, {})
             return connection.execute(
                 "DELETE FROM passkey_challenges WHERE nonce IN"

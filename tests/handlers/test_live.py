@@ -39,6 +39,24 @@ class AdultsHandler(ProtectedWebSocketHandler):
         return [*validators, ADULT.is_true()]
 
 
+class EditorsHandler(ProtectedWebSocketHandler):
+    """A socket for users with a role."""
+
+    required_claims = ("editor",)
+
+
+class EditorsTickerHandler(ProtectedEventStreamHandler):
+    """An event stream for users with a role."""
+
+    required_claims = ("editor",)
+
+
+class RecentHandler(ProtectedWebSocketHandler):
+    """A socket that asks for a recent sign-in."""
+
+    recent_sign_in_within_s = 600
+
+
 class TickerHandler(ProtectedEventStreamHandler):
     """An event stream."""
 
@@ -75,9 +93,15 @@ async def site(tmp_path: Path, clock: FakeClock | None = None, **settings: Any) 
         generate_key=cheap_keys(),
         claims=[ADULT],
     )
-    application.add_handlers(
-        ".*", [("/echo", EchoHandler), ("/adults", AdultsHandler), ("/ticker", TickerHandler)]
-    )
+    handlers = [
+        ("/echo", EchoHandler),
+        ("/adults", AdultsHandler),
+        ("/editors", EditorsHandler),
+        ("/editors-ticker", EditorsTickerHandler),
+        ("/recent", RecentHandler),
+        ("/ticker", TickerHandler),
+    ]
+    application.add_handlers(".*", handlers)
     await application.start()
     socket, port = bind_unused_port()
     server = HTTPServer(application)
@@ -107,6 +131,93 @@ def test_a_socket_knows_who_it_belongs_to(tmp_path: Path) -> None:
             socket = await here.connect(await here.sign_in())
             await socket.write_message("hello")
             assert await socket.read_message() == "ann: hello"
+
+    run(story)
+
+
+async def an_editor(here: Site) -> Session:
+    users = here.application.accounts
+    user = await users.sign_up("ann@example.com", "tall ships sail 27 seas")
+    await here.application.account_claims.change_roles(
+        here.application.sessions, user.user_id, add=["editor"]
+    )
+    return await here.sign_in(user.user_id)
+
+
+@pytest.mark.parametrize("in_token", [False, True])
+def test_a_connection_ends_at_once_when_its_role_is_taken_away(tmp_path: Path, in_token: bool) -> None:
+    async def story() -> None:
+        async with site(tmp_path, roles_in_token=in_token) as here:
+            session = await an_editor(here)
+            editors, others = await here.connect(session, "/editors"), await here.connect(session)
+            await here.application.account_claims.change_roles(
+                here.application.sessions, session.user_id, remove=["editor"]
+            )
+            assert await closed_with(editors) == 4004
+            await others.write_message("still here")
+            assert (await others.read_message() or "").endswith("still here")
+
+    run(story)
+
+
+def test_an_event_stream_ends_at_once_when_its_role_is_taken_away(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await an_editor(here)
+            assert session.new_tokens
+            cookie = f"sAccessToken={session.new_tokens.access_token}"
+            headers = {"Origin": here.origin, "Cookie": cookie}
+            request = HTTPRequest(f"{here.origin}/editors-ticker", headers=headers)
+            answer = asyncio.create_task(_fetch(request))
+            while not len(here.application.live):
+                await asyncio.sleep(0.01)
+            await here.application.account_claims.change_roles(
+                here.application.sessions, session.user_id, remove=["editor"]
+            )
+            assert b'"code": 4004' in (await answer).body
+
+    run(story)
+
+
+def test_a_socket_ends_when_its_sign_in_is_not_recent_any_more(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path) as here:
+            session = await here.sign_in(auth_time=int(here.clock.now()))
+            socket = await here.connect(session, "/recent")
+            here.clock.advance(599)
+            await here.application.live.check_deadlines()
+            assert len(here.application.live) == 1
+            here.clock.advance(3)
+            await here.application.live.check_deadlines()
+            assert await closed_with(socket) == 4004
+
+    run(story)
+
+
+def test_a_user_has_no_more_connections_than_the_setting_allows(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path, max_sockets_per_user=2) as here:
+            session, other_user = await here.sign_in(), await here.sign_in("bob")
+            first, second = await here.connect(session), await here.connect(session)
+            assert await closed_with(await here.connect(session)) == 4008
+            await (await here.connect(other_user)).write_message("hello")
+            first.close()
+            while len(here.application.live) > 2:
+                await asyncio.sleep(0.01)
+            third = await here.connect(session)
+            for socket in (second, third):
+                await socket.write_message("hello")
+                assert await socket.read_message() == "ann: hello"
+
+    run(story)
+
+
+def test_a_message_that_is_too_long_closes_the_connection(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with site(tmp_path, max_socket_message_bytes=2000) as here:
+            socket = await here.connect(await here.sign_in())
+            await socket.write_message("x" * 2001)
+            assert await closed_with(socket) in (1009, None)  # Tornado closes without a code on some systems
 
     run(story)
 

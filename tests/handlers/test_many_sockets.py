@@ -28,7 +28,7 @@ async def connect(place: Site, token: str) -> Stream:
 
 def test_two_hundred_idle_sockets_all_hear_of_a_mass_revocation(tmp_path: Path) -> None:
     async def story() -> None:
-        async with site(tmp_path) as place:
+        async with site(tmp_path, max_sockets_per_user=1000) as place:
             sessions = [await place.sign_in() for _ in range(SESSIONS)]
             tokens = [session.new_tokens.access_token for session in sessions if session.new_tokens]
             streams = [await connect(place, tokens[number % SESSIONS]) for number in range(SOCKETS)]
@@ -46,7 +46,7 @@ def test_a_peer_that_answers_no_ping_is_cut_off(tmp_path: Path) -> None:
     """With short times here; server.py has those that hold. Tornado waits 5 seconds for a goodbye."""
 
     async def story() -> None:
-        async with site(tmp_path) as place:
+        async with site(tmp_path, max_sockets_per_user=1000) as place:
             place.application.settings["websocket_ping_interval"] = 0.1
             place.application.settings["websocket_ping_timeout"] = 0.05
             session = await place.sign_in()

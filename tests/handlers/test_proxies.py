@@ -28,6 +28,9 @@ OURS = ("127.0.0.1/32", "::1/128", "10.0.0.0/8", "fd00::/8")
         ("127.0.0.1", "10.9.9.9, 10.1.2.3", "10.9.9.9"),
         ("203.0.113.50", "198.51.100.1", "203.0.113.50"),
         ("192.168.1.1", "198.51.100.1", "192.168.1.1"),
+        ("127.0.0.1", "203.0.113.9,", "203.0.113.9"),
+        ("127.0.0.1", "198.51.100.1, 203.0.113.9, , 10.1.2.3 ,,", "203.0.113.9"),
+        ("127.0.0.1", " , ", "127.0.0.1"),
         ("::1", "2001:DB8::0:1", "2001:db8::1"),
         ("fd00::1", "[2001:db8::1]:443", "2001:db8::1"),
         ("10.0.0.1", "203.0.113.9:55123", "203.0.113.9"),
@@ -60,7 +63,6 @@ def test_the_caller_is_the_first_from_the_right_who_is_no_proxy_of_ours(
         "203.0.113.9;",
         "203.0.113.9 198.51.100.1",
         "٢٠٣.0.113.9",
-        "",
         "x" * 30_000,
     ],
 )
@@ -84,6 +86,21 @@ def test_the_peer_of_a_unix_socket_is_trusted_as_a_proxy() -> None:
     assert Proxies(()).caller("0.0.0.0", "198.51.100.1, 203.0.113.9") == "203.0.113.9"
     assert Proxies(OURS).caller("0.0.0.0", "203.0.113.9, 10.0.0.1") == "203.0.113.9"
     assert Proxies(()).caller("0.0.0.0", None) == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "X-Real-Ip"])
+def test_a_proxy_that_sends_another_header_is_reported_once(
+    caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    caplog.set_level(logging.WARNING)
+    proxies = Proxies(OURS)
+    proxies.warn_of_other_headers("203.0.113.50", {name: "for=198.51.100.1"})
+    assert caplog.messages == []
+    for _ in range(3):
+        proxies.warn_of_other_headers("10.0.0.1", {name: "for=198.51.100.1"})
+    (message,) = caplog.messages
+    assert "have it send X-Forwarded-For, or remove it from trusted_proxies" in message
+    assert "198.51.100.1" not in message
 
 
 def test_a_proxy_that_the_settings_do_not_name_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
