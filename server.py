@@ -52,6 +52,7 @@ from audit import AuditLog
 from development.child import is_child, tell_ready
 from development.parent import Parent
 from extras import Extra, installed
+from handlers import documents
 from handlers.access_log import log_request
 from handlers.account_claims import AccountClaims
 from handlers.addresses import Addresses
@@ -88,6 +89,7 @@ from sessions import (
 )
 from sessions.events import SessionEvent
 from sessions.refresh_token import derive_key
+from sessions.remote_keys import RemoteKeys
 from sessions.store import Connection, Database
 from sessions.store.opening import open_in_time
 from sessions.store.presence import Presence
@@ -198,6 +200,7 @@ class Application(TornadoApplication):
             ),
             clock=self.clock,
             global_claim_validators=validators,
+            keys=RemoteKeys(options.jwks_url, self.clock, fetch=documents.fetch),
         )
         self.sessions = cast(Sessions, engine)
 

@@ -11,13 +11,14 @@ Source: RFC 8725, sections 3.1, 3.5 and 3.10.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Any
+from typing import Any, cast
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -48,10 +49,13 @@ class RemoteKeys:
 
     Args:
         url: its JWKS address.
-        fetch: gets a document, in a thread; raises OSError, HTTPException or ValueError if it cannot.
+        fetch: gets a document, in a thread unless it is a coroutine function. It raises OSError, HTTPException
+            or ValueError if it cannot, and must end in bounded time. By default `fetch_document`.
     """
 
-    def __init__(self, url: str, clock: Clock, *, fetch: Callable[[str], bytes] | None = None) -> None:
+    def __init__(
+        self, url: str, clock: Clock, *, fetch: Callable[[str], bytes | Awaitable[bytes]] | None = None
+    ) -> None:
         self.url = url
         self._clock = clock
         self._fetch = fetch or fetch_document
@@ -105,7 +109,7 @@ class RemoteKeys:
 
     async def _load(self) -> None:
         try:
-            keys = await asyncio.to_thread(lambda: parse_jwks(self._fetch(self.url)))
+            keys = await asyncio.to_thread(parse_jwks, await self._document())
         except (OSError, HTTPException, ValueError) as error:
             log.warning("the keys at %s cannot be fetched: %s", self.url, error)
         else:
@@ -115,6 +119,12 @@ class RemoteKeys:
             self._fetched_at = self._clock.now()
         finally:
             self._tried_at = self._clock.now()
+
+    async def _document(self) -> bytes:
+        if inspect.iscoroutinefunction(self._fetch):
+            document: bytes = await self._fetch(self.url)
+            return document
+        return await asyncio.to_thread(cast("Callable[[str], bytes]", self._fetch), self.url)
 
 
 class _SameOriginRedirects(HTTPRedirectHandler):
@@ -126,7 +136,9 @@ class _SameOriginRedirects(HTTPRedirectHandler):
 
 
 def fetch_document(url: str) -> bytes:
-    """The document at an address, within TIME_LIMIT_S or little more.
+    """The document at an address, for programs without an HTTP client that has an overall time limit.
+
+    The body takes TIME_LIMIT_S or little more; headers that drip byte by byte are not bounded.
 
     Raises:
         OSError, HTTPException: it cannot be reached, or answers with an error or another site's address.
