@@ -23,9 +23,7 @@ async def fetch(url: str, *, time_limit_s: float = TIME_LIMIT_S) -> bytes:
     Raises:
         OSError: it cannot be reached in this time, is too large, or the answer is an error.
     """
-    client = SimpleAsyncHTTPClient(
-        force_instance=True, max_body_size=MAX_BYTES, max_buffer_size=2 * MAX_BYTES
-    )
+    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_BYTES)
     try:
         for _ in range(1 + MOST_REDIRECTS):
             response = await client.fetch(

@@ -49,8 +49,9 @@ class RemoteKeys:
 
     Args:
         url: its JWKS address.
-        fetch: gets a document, in a thread unless it is a coroutine function. It raises OSError, HTTPException
-            or ValueError if it cannot, and must end in bounded time. By default `fetch_document`.
+        fetch: gets a document, in a thread unless it is a coroutine function. It raises OSError,
+            HTTPException or ValueError if it cannot, and must end in bounded time. By default
+            `fetch_document`.
     """
 
     def __init__(
