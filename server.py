@@ -242,7 +242,7 @@ class Application(TornadoApplication):
             clock,
             secure=options.cookie_secure,
             same_site=options.cookie_same_site,
-            prefixed=options.cookie_prefix,
+            prefixed=options.prefixes_cookies,
         )
         self.account_claims = AccountClaims(self.accounts, options)
         self.extras = [part(self) for part in installed()]

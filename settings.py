@@ -658,11 +658,12 @@ class Settings:
         danger="With none, one of the defences against cross-site requests is gone, and browsers that block "
         "third-party cookies block these.",
     )
-    cookie_prefix: bool = setting(
-        False,
+    cookie_prefix: Literal["auto", "true", "false"] = setting(
+        "auto",
         unit="-",
         effect="Name the cookies `__Host-...` or, where their path forbids that, `__Secure-...`, so that no "
-        "other host can plant them. Needs an https:// public_url and no cookie_domain.",
+        "other host can plant them. Needs an https:// public_url and no cookie_domain. auto: true where that "
+        "is so, and cookie_suffix, website_domain and jwks_url are empty.",
         danger="Turning it on or off signs everyone out, and backends that look for sAccessToken do not "
         "find it.",
     )
@@ -996,6 +997,14 @@ class Settings:
         return self.public_url.startswith("https://")
 
     @property
+    def prefixes_cookies(self) -> bool:
+        """Whether cookies have `__Host-` or `__Secure-` names, with "auto" decided."""
+        if self.cookie_prefix != "auto":
+            return self.cookie_prefix == "true"
+        others_need_them = self.cookie_domain or self.cookie_suffix or self.website_domain or self.jwks_url
+        return self.cookie_secure and not others_need_them
+
+    @property
     def is_public(self) -> bool:
         """Whether visitors on other machines can type the public URL."""
         return bool(self.public_url) and not is_loopback(_host_of(self.public_url))
@@ -1151,21 +1160,21 @@ def _cookies_fit_the_public_url(settings: Settings) -> None:
         "public_url",
     )
     _refuse_if(
-        settings.cookie_prefix and not settings.cookie_secure,
+        settings.cookie_prefix == "true" and not settings.cookie_secure,
         "cookie_prefix is on, but browsers take __Host- and __Secure- cookies over https only. "
         "Set public_url to an https:// address, or turn cookie_prefix off.",
         "cookie_prefix",
         "public_url",
     )
     _refuse_if(
-        settings.cookie_prefix and settings.cookie_domain,
+        settings.cookie_prefix == "true" and settings.cookie_domain,
         f"cookie_prefix is on and cookie_domain is {settings.cookie_domain}, but a __Host- cookie must "
         "belong to one host only. Turn cookie_prefix off, or leave cookie_domain empty.",
         "cookie_prefix",
         "cookie_domain",
     )
     _refuse_if(
-        settings.cookie_prefix and settings.cookie_suffix,
+        settings.cookie_prefix == "true" and settings.cookie_suffix,
         f"cookie_prefix is on and cookie_suffix is {settings.cookie_suffix}, but with a prefix no other site "
         "on this host can use the same names by accident. Leave cookie_suffix empty.",
         "cookie_prefix",
@@ -1313,9 +1322,16 @@ def _about(entry: Field[Any]) -> About:
     return about
 
 
+def _is_switch(entry: Field[Any]) -> bool:
+    """Tell whether a setting can be turned on and off, perhaps besides other values."""
+    return entry.type is bool or {"true", "false"} <= set(get_args(entry.type))
+
+
 def _checked(entry: Field[Any], value: Any) -> Any:
     """The value of one setting, normalised; SettingsError if it is wrong."""
     about = _about(entry)
+    if _is_switch(entry) and isinstance(value, bool):
+        value = value if entry.type is bool else str(value).lower()
     if get_origin(entry.type) is Literal and isinstance(value, str):
         spellings = {choice.lower(): choice for choice in get_args(entry.type)}
         value = spellings.get(value.strip().lower(), value)
@@ -1375,7 +1391,7 @@ def _subject(entry: Field[Any], value: object) -> str:
 def _from_text(entry: Field[Any], text: str) -> Any:
     """The value that the text stands for; if none, the text itself, which _checked then refuses."""
     kind = entry.type
-    if kind is bool:
+    if _is_switch(entry):
         meaning = {
             **dict.fromkeys(("true", "yes", "on", "1"), True),
             **dict.fromkeys(("false", "no", "off", "0"), False),
@@ -1436,7 +1452,7 @@ def _unknown(source: str, written: str, name: str, spelled: Callable[[str], str]
 
 
 def _from_arguments(argv: Sequence[str]) -> dict[str, Given]:
-    switches = {entry.name for entry in fields(Settings) if entry.type is bool}
+    switches = {entry.name for entry in fields(Settings) if _is_switch(entry)}
     found: dict[str, Given] = {}
     words = deque(argv)
     while words:

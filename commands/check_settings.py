@@ -75,10 +75,10 @@ def _cookies(options: Settings) -> Iterator[Finding]:
             "Cookies go out without Secure, so also over connections that anybody can read.",
             "They get it as soon as public_url begins with https://.",
         )
-    elif not options.cookie_prefix and not options.cookie_domain and not options.verify_only:
+    elif not options.prefixes_cookies and not options.cookie_domain and not options.verify_only:
         yield note(
             "Cookies have plain names, which a neighbouring sub-domain can overwrite.",
-            "Set cookie_prefix = true, unless other backends look for sAccessToken; it signs everyone out.",
+            "Set cookie_prefix = auto, unless other backends look for sAccessToken; it signs every user out once.",
         )
 
 

@@ -280,7 +280,7 @@ def description(table: Sequence[URLSpec], options: Settings) -> dict[str, Any]:
         if speaks_json(route.handler_class):
             address, parameters = template(route.regex.pattern)
             paths.setdefault(address, _path_item(address, parameters, route.handler_class))
-    prefix = "__Host-" if options.cookie_prefix else ""
+    prefix = "__Host-" if options.prefixes_cookies else ""
     return {
         "openapi": "3.1.0",
         "info": {"title": options.site_name, "version": "1", "description": HOW_TO_CALL},

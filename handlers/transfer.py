@@ -48,7 +48,7 @@ class CookieJar:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.clock = clock
-        prefix, end = settings.cookie_prefix, settings.cookie_suffix
+        prefix, end = settings.prefixes_cookies, settings.cookie_suffix
         self.access = ("__Host-sAccessToken" if prefix else "sAccessToken") + end
         self.refresh = ("__Secure-sRefreshToken" if prefix else "sRefreshToken") + end
         self.marker = ("__Host-sRefreshMarker" if prefix else "sRefreshMarker") + end

@@ -199,7 +199,7 @@ class Browser:
             assert self._refused(operation, response), response.body
             return False
         self.generation += 1
-        self.history.answer(operation, "ok", self.cookies["sRefreshToken"])
+        self.history.answer(operation, "ok", self.cookies[self._refresh_cookie])
         return True
 
     async def sign_out(self, route: Route | None = None, *, by_form: bool = False) -> None:
@@ -303,8 +303,13 @@ class Browser:
         return "; ".join(
             f"{name}={value}"
             for name, value in self.cookies.items()
-            if name != "sRefreshToken" or path.startswith(REFRESH_PATH)
+            if name != self._refresh_cookie or path.startswith(REFRESH_PATH)
         )
+
+    @property
+    def _refresh_cookie(self) -> str:
+        """Return the refresh token's name: it has a prefix where the public URL is https."""
+        return next((name for name in self.cookies if name.endswith("sRefreshToken")), "sRefreshToken")
 
     def _keep_cookies(self, lines: Sequence[str]) -> None:
         for line in lines:

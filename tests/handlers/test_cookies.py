@@ -43,15 +43,16 @@ PREFIXED = {
 # Settings, the names that follow from them, and the end of each Set-Cookie line.
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, bool]], str]] = {
     "plain HTTP": ({}, PLAIN, "; SameSite=Lax"),
-    "https": ({"public_url": PUBLIC_URL}, PLAIN, "; SameSite=Lax; Secure"),
+    "https": ({"public_url": PUBLIC_URL}, PREFIXED, "; SameSite=Lax; Secure"),
     "prefix": ({"public_url": PUBLIC_URL, "cookie_prefix": True}, PREFIXED, "; SameSite=Lax; Secure"),
+    "no prefix": ({"public_url": PUBLIC_URL, "cookie_prefix": False}, PLAIN, "; SameSite=Lax; Secure"),
     "domain": (
         {"public_url": PUBLIC_URL, "cookie_domain": "example.com"},
         PLAIN,
         "; SameSite=Lax; Secure; Domain=example.com",
     ),
     "strict": ({"cookie_same_site": "strict"}, PLAIN, "; SameSite=Strict"),
-    "none": ({"public_url": PUBLIC_URL, "cookie_same_site": "none"}, PLAIN, "; SameSite=None; Secure"),
+    "none": ({"public_url": PUBLIC_URL, "cookie_same_site": "none"}, PREFIXED, "; SameSite=None; Secure"),
     "other base": (
         {"api_base_path": "/api/session"},
         {**PLAIN, "sRefreshToken": ("/api/session/session/refresh", True)},
@@ -322,7 +323,7 @@ async def test_a_refresh_clears_what_an_older_cookie_domain_left_behind(
     assert (await client.refresh()).code == 200
 
 
-@with_settings(public_url=PUBLIC_URL, older_cookie_domain="old.example.com")
+@with_settings(public_url=PUBLIC_URL, cookie_prefix=False, older_cookie_domain="old.example.com")
 @pytest.mark.gen_test
 async def test_a_set_older_domain_is_the_only_one_that_is_cleared(client: Client, app: Application) -> None:
     client.origin = PUBLIC_URL
