@@ -78,7 +78,7 @@ def _cookies(options: Settings) -> Iterator[Finding]:
     elif not options.prefixes_cookies and not options.cookie_domain and not options.verify_only:
         yield note(
             "Cookies have plain names, which a neighbouring sub-domain can overwrite.",
-            "Set cookie_prefix = auto, unless other backends look for sAccessToken; it signs every user out once.",
+            "Set cookie_prefix = auto, unless other backends look for sAccessToken; it signs all users out.",
         )
 
 
