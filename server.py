@@ -361,6 +361,7 @@ class Application(TornadoApplication):
                     await self.presence.open()
                     if self.announced:
                         await self.presence.join()
+                        self.sessions.feed.settle_with(self.presence.settle)
                         self._tasks.append(asyncio.ensure_future(self.presence.keep()))
                     await self.sessions.start()
                     await self.accounts.open()

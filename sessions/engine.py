@@ -523,6 +523,9 @@ class Sessions:
             if not same_text(expected, anti_csrf_token):
                 raise UnauthorisedError("the anti-csrf header does not belong to the refresh token")
         row, repeated = await self._exchange(presented, refreshed_from)
+        await self.feed.until_live()  # a failover may have brought back what another process remembers
+        if row.handle in self.feed.revoked:
+            raise self.session_is_gone(row.handle, "was revoked")
         session = self._issue(row, anti_csrf=presented.anti_csrf)
         session.repeated = repeated
         return session
@@ -757,7 +760,13 @@ class Sessions:
         if await self._revoke([session_handle], owner=None, reason=reason):
             return self.settle(session_handle) or reason in (REPLACED, SIGNED_OUT)
         await self.feed.hear_news()
-        return self.settle(session_handle)
+        if session_handle in self.feed.revoked:
+            return self.settle(session_handle)
+        # A failover or a restored backup has lost the session, while its access token is valid.
+        until = self._tokens_end()
+        await self._store.revoke_again([(session_handle, reason, until)])
+        self.feed.note_revoked(session_handle, until, reason)
+        return self.settle(session_handle) or reason in (REPLACED, SIGNED_OUT)
 
     def settle(self, session_handle: str) -> bool:
         """Whether an answer about this session, which is over, must have its browser clear the tokens.

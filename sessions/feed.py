@@ -18,6 +18,10 @@ A copy may lack the latest entries. This process then writes the revocations tha
 again, before the feed counts as live, so that servers which start later know them. Changes of claims that the
 copy lacks are forgotten here: the store cannot deliver those claims any more.
 
+A revocation that was acknowledged just before the failover may be known to one process only. So after a
+failover each process waits until the others have written again what they remember, and reads that, before its
+feed counts as live. `until_live` makes refreshes wait for it.
+
 When signing keys came or went, the keys are read again before any entry read with that news counts as
 heard: "live" also says that no deleted key is trusted.
 """
@@ -42,6 +46,7 @@ REPLACED = "signed in again"
 SIGNED_OUT = "signed out"
 """The reason of a revocation because the browser that held the session signed out."""
 RETRY_S = 0.5
+LIVE_AGAIN_S = 1.0
 
 State = Literal["never", "live", "lost"]
 Listener = Callable[[FeedEntry], None]
@@ -74,6 +79,10 @@ class Feed:
         self._last_id = 0
         self._timeline: str | None = None
         self._losses = self._losses_mended = 0
+        self._settle: Callable[[str], Awaitable[None]] | None = None
+        self._is_unsettled = False
+        self._live = asyncio.Event()
+        self._mending = asyncio.Lock()
         self._read_again: set[tuple[str, str]] = set()  # kind and handle of all entries read since a loss
         self._heard: dict[FeedEntry | str, float] = {}
         """Entries that the listeners were told of, or the handle where the entry is a revocation."""
@@ -84,6 +93,24 @@ class Feed:
     def listen(self, listener: Listener) -> None:
         """Call `listener` with each session's entry, once, on the event loop; from any process."""
         self._listeners.append(listener)
+
+    def settle_with(self, settle: Callable[[str], Awaitable[None]]) -> None:
+        """After a failover, call `settle` with the timeline: it waits for the processes that do the same."""
+        self._settle = settle
+
+    async def until_live(self) -> None:
+        """Wait until a feed that was lost has caught up.
+
+        Raises:
+            StoreUnavailableError: that takes too long.
+        """
+        if self.state != "lost":
+            return
+        self._live.clear()
+        try:
+            await asyncio.wait_for(self._live.wait(), LIVE_AGAIN_S)
+        except asyncio.TimeoutError:
+            raise StoreUnavailableError("the revocation feed is lost") from None
 
     async def start(self) -> None:
         """Read what there is, then follow the store.
@@ -166,19 +193,23 @@ class Feed:
         if self.state == "lost":
             log.warning("the revocation feed has caught up")
         self.state = "live"
+        self._live.set()
 
     async def _notice_another_copy(self) -> None:
         copy = await self._store.feed_copy()
-        is_another = copy.newest_id < self._last_id or copy.timeline != (self._timeline or copy.timeline)
+        is_promoted = copy.timeline != (self._timeline or copy.timeline)
         self._timeline = copy.timeline
-        if is_another:
+        self._is_unsettled |= is_promoted
+        if is_promoted or copy.newest_id < self._last_id:
             self._lost()
 
     async def _mend_losses(self) -> bool:
         """After a loss, write what the store lacks to it again; True if there is more to read then."""
-        losses = self._losses
-        if losses == self._losses_mended:
-            return False
+        async with self._mending:
+            losses = self._losses
+            return losses != self._losses_mended and await self._mend(losses)
+
+    async def _mend(self, losses: int) -> bool:
         now = self._clock.now()
         missing = [
             (handle, self.reasons.get(handle, ""), until)
@@ -193,8 +224,12 @@ class Feed:
         if missing:
             log.warning("the store has lost %d revocations, which are written to it again", len(missing))
             await self._store.revoke_again(missing)
+        has_settled = self._is_unsettled and self._settle is not None
+        if self._is_unsettled and self._settle is not None:
+            await self._settle(self._timeline or "")
+        self._is_unsettled = False
         self._losses_mended = losses
-        return bool(missing)
+        return bool(missing) or has_settled
 
     def _apply(self, entry: FeedEntry) -> None:
         self._last_id = max(self._last_id, entry.id)

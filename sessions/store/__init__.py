@@ -79,7 +79,8 @@ class Database(Protocol):
         """Call `on_change` on the event loop soon after anyone has written to the table `feed`.
 
         `on_change` is also called once at the beginning, whenever the connection came back, and at times
-        for no reason; `on_lost` whenever changes may have gone unnoticed.
+        for no reason; `on_lost` whenever changes may have gone unnoticed. After a failover it is called
+        before the new primary's first answer reaches its caller.
         """
 
 

@@ -275,7 +275,8 @@ class PostgresDatabase:
         self._failures = 0
         self._retry_at = 0.0
         self._trouble = ""
-        self._connector = Connector(self._parameters, self.place)
+        self._connector = Connector(self._parameters, self.place, self._note_failover)
+        self._watches: tuple[Callable[[], None], ...] = ()
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
         self._ear: Wire | None = None
@@ -421,10 +422,16 @@ class PostgresDatabase:
     # -- news from other processes ------------------------------------------------------------------
 
     def watch(self, on_change: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        self._watches = (on_lost, on_change)
         self._watcher = threading.Thread(
             target=self._watch_forever, args=(on_change, on_lost), daemon=True, name="postgres-watch"
         )
         self._watcher.start()
+
+    def _note_failover(self) -> None:
+        """Tell the watchers before any answer of the new primary arrives: it may have lost changes."""
+        for callback in self._watches:
+            self._tell(callback)
 
     def _watch_forever(self, on_change: Callable[[], None], on_lost: Callable[[], None]) -> None:
         while not self._closing.is_set():

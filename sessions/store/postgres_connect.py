@@ -67,12 +67,16 @@ class Connector:
     Args:
         parameters: libpq's.
         place: names the database in messages.
+        on_failover: called, in any thread, before the first connection to a new primary is used.
 
     Attributes:
         timeline: the highest one met so far; 0 if the database does not tell.
     """
 
-    def __init__(self, parameters: Mapping[str, Any], place: str) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Any], place: str, on_failover: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_failover = on_failover
         self._hosts = split_hosts(parameters)
         self._place = place
         self._preferred = 0
@@ -159,6 +163,8 @@ class Connector:
                     f"the server at {wire.info.host} is an old primary of timeline {timeline}; "
                     f"timeline {self.timeline} has begun since"
                 )
+            if 0 < self.timeline < timeline:
+                self._on_failover()
             self.timeline = timeline
         self._timelines[wire] = timeline
         return bool(pid == wire.info.backend_pid)

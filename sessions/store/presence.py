@@ -5,6 +5,9 @@ Access tokens name their issuer. Without `public_url` the issuer contains the se
 servers on one database refuse each other's tokens. A server therefore writes its issuer into the database,
 and does not start beside a server with another issuer. Two servers with different public addresses may run
 side by side while the address of a site changes.
+
+After a failover of PostgreSQL each server writes again what the promoted replica lacks (feed.py). It notes
+the timeline in its row when that is done, and the others wait for that.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from typing import Any
 
 from sessions.clock import Clock
@@ -23,6 +27,7 @@ log = logging.getLogger("stormcellar.store")
 
 LOCAL_LEASE_S = 30.0
 PUBLIC_LEASE_S = 600.0
+SETTLE_S, SETTLE_AGAIN_S = 2.0, 0.05
 
 SERVER_TABLES = [
     """
@@ -32,7 +37,8 @@ SERVER_TABLES = [
         is_public INTEGER NOT NULL,
         alive_until_ms BIGINT NOT NULL
     )
-    """
+    """,
+    "ALTER TABLE servers ADD COLUMN timeline TEXT NOT NULL DEFAULT ''",
 ]
 
 
@@ -88,6 +94,36 @@ class Presence:
         """Remove the row."""
         with contextlib.suppress(StoreUnavailableError):
             await self._database.write(self._remove)
+
+    async def settle(self, timeline: str) -> None:
+        """Note that this server has mended this timeline; wait until the others have, for at most SETTLE_S.
+
+        The row of a server that was killed lasts until its lease ends, so the wait needs an end of its own.
+        """
+
+        def count_others(connection: Connection) -> int:
+            others: int = connection.execute(
+                "SELECT count(*) FROM servers WHERE server_id <> :server_id AND timeline <> :timeline"
+                " AND alive_until_ms > :now_ms",
+                {
+                    "server_id": self._server_id,
+                    "timeline": timeline,
+                    "now_ms": int(self._clock.now() * 1000),
+                },
+            ).fetchone()[0]
+            return others
+
+        def note(connection: Connection) -> None:
+            self._renew(connection)  # the promoted replica may lack the row
+            connection.execute(
+                "UPDATE servers SET timeline = :timeline WHERE server_id = :server_id",
+                {"server_id": self._server_id, "timeline": timeline},
+            )
+
+        await self._database.write(note)
+        end = time.monotonic() + SETTLE_S
+        while await self._database.read(count_others) > 0 and time.monotonic() < end:  # noqa: ASYNC110 - these are other processes
+            await asyncio.sleep(SETTLE_AGAIN_S)
 
     def _renew(self, connection: Connection) -> tuple[str, float] | None:
         """Returns the issuer of another server that does not go with this one, and how long its row lasts."""

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from sessions import Sessions, StoreUnavailableError, UnauthorisedError
-from sessions.store import Connection
+from sessions.store import Connection, presence
 from sessions.store.postgres import PostgresDatabase, read_address
 from sessions.store.postgres_connect import first_of, split_hosts, timeline_of
 from tests.failover import Pair
@@ -222,6 +222,38 @@ class TestLostRevocations:
 
         asyncio.run(story())
 
+    def test_no_process_renews_a_session_that_another_process_knows_as_revoked(
+        self, pair: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The primary dies before the second process has heard, and the first one is slow to come back."""
+
+        async def story() -> None:
+            clock = FakeClock()
+            async with running_engine(pair.url, clock) as one, running_engine(pair.url, clock) as two:
+                for engine in (one, two):
+                    await meet_others(engine, clock)
+                tokens = await sign_in(one)
+                await until(lambda: one.feed.state == two.feed.state == "live")
+                await asyncio.to_thread(pair.wait_until_replayed)
+                await asyncio.to_thread(pair.cut_replication)
+                resume_one, resume_two = await pause(one), await pause(two)
+                session = await one.get_session(tokens.access_token)
+                assert session
+                await session.revoke()
+                await asyncio.to_thread(pair.fail_over)
+                resume_two()
+                with pytest.raises(StoreUnavailableError):
+                    await refresh(two, tokens)
+                assert session.handle not in two.feed.revoked
+                resume_one()
+                await until(lambda: two.feed.state == "live")
+                for engine in (one, two):
+                    with pytest.raises(UnauthorisedError):
+                        await refresh(engine, tokens)
+
+        monkeypatch.setattr(presence, "SETTLE_S", DEADLINE_S)
+        asyncio.run(story())
+
     def test_a_session_that_the_failover_lost_is_refused_and_a_new_one_begins(self, pair: Pair) -> None:
         async def story() -> None:
             clock = FakeClock()
@@ -253,6 +285,28 @@ async def serving_again(url: str, clock: FakeClock) -> AsyncIterator[Sessions]:
         except StoreUnavailableError:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
+
+
+async def meet_others(engine: Sessions, clock: FakeClock) -> None:
+    """Announce an engine to the other processes, as a server does."""
+    announced = presence.Presence(engine._store.database, clock, issuer="https://example.com", is_public=True)
+    await announced.open()
+    await announced.join()
+    engine.feed.settle_with(announced.settle)
+
+
+async def pause(engine: Sessions) -> Callable[[], None]:
+    """Let an engine read no news; returns what lets it go on."""
+    feed = engine.feed
+    assert feed._reader
+    feed._reader.cancel()
+    await asyncio.wait({feed._reader})
+
+    def resume() -> None:
+        feed._reader = asyncio.get_running_loop().create_task(feed._follow())
+        feed._news.set()
+
+    return resume
 
 
 def knows_all_of(engine: Sessions, other: Sessions) -> bool:

@@ -217,6 +217,42 @@ def test_states_follow_the_store(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert caplog.text.count("has caught up") == 2
 
 
+def test_a_sign_out_of_a_session_that_the_store_has_lost_ends_its_access_token(tmp_path: Path) -> None:
+    """As after a failover with asynchronous replication, or with a restored backup."""
+
+    async def story(one: Sessions, two: Sessions, _clock: FakeClock) -> None:
+        tokens = await sign_in(one)
+        session = await one.get_session(tokens.access_token)
+        assert session
+        forget = "DELETE FROM sessions WHERE handle = :handle"
+        await one._store.database.write(lambda c: c.execute(forget, {"handle": session.handle}))
+        await session.revoke()
+        assert session.clears_tokens
+        await caught_up(one, two)
+        for engine in (one, two):
+            with pytest.raises(UnauthorisedError):
+                await engine.get_session(tokens.access_token)
+
+    run_two(tmp_path, story)
+
+
+def test_with_the_feed_lost_no_token_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store answers, but what other processes have revoked cannot be known."""
+
+    async def story(engine: Sessions, _clock: FakeClock) -> None:
+        tokens = await sign_in(engine)
+        assert engine.feed._reader
+        engine.feed._reader.cancel()
+        engine.feed._lost()
+        with pytest.raises(StoreUnavailableError, match="feed is lost"):
+            await refresh(engine, tokens)
+        await engine.feed.hear_news()
+        await use(engine, await refresh(engine, tokens))
+
+    monkeypatch.setattr(feed_module, "LIVE_AGAIN_S", 0.01)
+    run(tmp_path, story)
+
+
 def test_with_the_feed_lost_the_store_is_asked_instead(tmp_path: Path) -> None:
     async def story() -> None:
         clock, database = FakeClock(), FaultyDatabase(tmp_path / "db", deaf=True)

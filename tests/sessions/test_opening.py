@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 from server import make_app
 from sessions import StoreUnavailableError
 from sessions.errors import UnusableDatabaseError
-from sessions.store import opening
+from sessions.store import opening, presence
 from sessions.store.opening import open_in_time
-from sessions.store.presence import LOCAL_LEASE_S
+from sessions.store.presence import LOCAL_LEASE_S, Presence
 from sessions.store.sqlite import SqliteDatabase
 from settings import Settings
 from tests.postgres import Cluster
@@ -150,7 +151,7 @@ async def test_a_server_may_come_back_on_another_port(start: Callable[..., objec
 
 
 @pytest.mark.gen_test
-async def test_the_row_of_a_killed_server_ends_by_itself(start: Callable[..., object]) -> None:
+async def test_the_row_of_akilled_server_ends_by_itself(start: Callable[..., object]) -> None:
     killed = await start(port=8001)  # type: ignore[misc]
     killed.announced = False  # it removes no row
     await killed.stop()
@@ -166,3 +167,25 @@ async def test_servers_may_run_side_by_side_while_their_address_changes(start: C
     new = await start(public_url="https://new.example.com")  # type: ignore[misc]
     await old.stop()
     await new.stop()
+
+
+@pytest.mark.gen_test
+async def test_after_a_failover_servers_wait_for_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And for a server that was killed not for ever."""
+    database, clock = SqliteDatabase(tmp_path / "db"), FakeClock()
+    await database.open()
+    one, two, killed = servers = [
+        Presence(database, clock, issuer="https://example.com", is_public=True) for _ in range(3)
+    ]
+    for server in servers:
+        await server.open()
+        await server.join()
+    await servers.pop().leave()
+    monkeypatch.setattr(presence, "SETTLE_S", 60)
+    await asyncio.gather(one.settle("00000002"), two.settle("00000002"))
+    await killed.join()
+    monkeypatch.setattr(presence, "SETTLE_S", 0)
+    await one.settle("00000003")
+    await database.close()
