@@ -85,5 +85,5 @@ fresh: ## try both commands of the README on a bare Debian 12 and a bare Debian 
 	@tools/fresh $(ARGS)
 
 clean: ## remove what can be made again; var/ with its secrets and data stays
-	rm -rf .venv .venv-interop .venv-tools .venv-fuzz .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules benchmarks/peers/node_modules examples/.build
+	rm -rf .venv .venv-interop .venv-patroni .venv-tools .venv-fuzz .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules benchmarks/peers/node_modules examples/.build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

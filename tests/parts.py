@@ -76,6 +76,13 @@ def find_caddy() -> Path | None:
     return Path(found) if found else unpacked if unpacked.exists() else None
 
 
+def find_etcd() -> Path | None:
+    """The etcd of the system, else the one that tools/setup has unpacked."""
+    found = shutil.which("etcd")
+    unpacked = ROOT / ".venv" / "etcd-server" / "usr" / "bin" / "etcd"
+    return Path(found) if found else unpacked if unpacked.exists() else None
+
+
 def find_curl() -> Path | None:
     found = shutil.which("curl")
     return Path(found) if found else None
@@ -124,6 +131,7 @@ PARTS = {
     "postgres": Part("a PostgreSQL server", find_postgres, "postgresql"),
     "nginx": Part("nginx", find_nginx, "nginx"),
     "caddy": Part("Caddy", find_caddy, "caddy"),
+    "etcd": Part("etcd", find_etcd, "etcd-server"),
     "curl": Part("curl", find_curl, "curl"),
     "systemd": Part("systemd", find_systemd, "systemd"),
     "unshare": Part("unshare", find_unshare, "util-linux"),
@@ -168,6 +176,13 @@ def require_supertokens_python() -> Path:
     if not (ROOT / ".venv-interop" / "requirements.txt").exists():
         do_without("supertokens-python is not in .venv-interop; `make test` installs it")
     return python
+
+
+def require_patroni() -> Path:
+    """The interpreter of the environment that tools/requirements-patroni.txt is installed in."""
+    if not (ROOT / ".venv-patroni" / "requirements-patroni.txt").exists():
+        do_without("Patroni is not in .venv-patroni; `make test` installs it")
+    return ROOT / ".venv-patroni" / "bin" / "python"
 
 
 def axe_source() -> str:

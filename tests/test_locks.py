@@ -23,7 +23,12 @@ from tools.known_weaknesses import audit, main
 FOLDERS = ("", "tools", "benchmarks", "tests/interop")
 LISTS = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("requirements*.txt"))]
 # Environments beside .venv, with other versions of the same packages.
-APART = {"tools/requirements.txt", "tests/interop/requirements.txt", "benchmarks/requirements-peers.txt"}
+APART = {
+    "tools/requirements.txt",
+    "tools/requirements-patroni.txt",
+    "tests/interop/requirements.txt",
+    "benchmarks/requirements-peers.txt",
+}
 WITH_THE_KIT = [path for path in LISTS if path.relative_to(ROOT).as_posix() not in APART]
 ENTRY = re.compile(
     r"^([\w.-]+)==([\w.!+-]+)(?: ; (.+?))? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.M

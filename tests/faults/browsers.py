@@ -48,6 +48,7 @@ class Site:
         cluster: a PostgreSQL server, whose database of the tests is emptied first.
         wire: stands between that and all of the processes.
         parameters: of the database's address, such as "stormcellar_feed=poll".
+        address: of an empty PostgreSQL database that another program keeps.
     """
 
     def __init__(
@@ -58,14 +59,17 @@ class Site:
         cluster: Cluster | None = None,
         wire: Wire | None = None,
         parameters: str = "",
+        address: str = "",
     ) -> None:
         self.cluster = cluster
         self.sqlite_file = data_dir / "stormcellar.sqlite3"
         self.up: set[ServerProcess] = set()
-        if cluster is None:
+        if cluster is None and not address:
             self.servers = [ServerProcess(data_dir, *arguments) for _ in range(processes)]
             return
-        url = cluster.url(cluster.empty_database()) + f"?{parameters}" * bool(parameters)
+        url = address
+        if cluster is not None:
+            url = cluster.url(cluster.empty_database()) + f"?{parameters}" * bool(parameters)
         environment = {
             "STORMCELLAR_DATABASE": wire.address(url) if wire else url,
             "STORMCELLAR_SECRET": SECRET,
