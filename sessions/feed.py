@@ -82,7 +82,7 @@ class Feed:
         self._settle: Callable[[str], Awaitable[None]] | None = None
         self._is_unsettled = False
         self._live = asyncio.Event()
-        self._mending = asyncio.Lock()
+        self._catching_up = asyncio.Lock()
         self._read_again: set[tuple[str, str]] = set()  # kind and handle of all entries read since a loss
         self._heard: dict[FeedEntry | str, float] = {}
         """Entries that the listeners were told of, or the handle where the entry is a revocation."""
@@ -178,6 +178,11 @@ class Feed:
                 self._news.set()
 
     async def _catch_up(self) -> None:
+        """Read all that is new, one reader at a time: a second one counts as live what the first mends."""
+        async with self._catching_up:
+            await self._read_all()
+
+    async def _read_all(self) -> None:
         while True:
             losses = self._losses
             await self._notice_another_copy()
@@ -205,11 +210,9 @@ class Feed:
 
     async def _mend_losses(self) -> bool:
         """After a loss, write what the store lacks to it again; True if there is more to read then."""
-        async with self._mending:
-            losses = self._losses
-            return losses != self._losses_mended and await self._mend(losses)
-
-    async def _mend(self, losses: int) -> bool:
+        losses = self._losses
+        if losses == self._losses_mended:
+            return False
         now = self._clock.now()
         missing = [
             (handle, self.reasons.get(handle, ""), until)
