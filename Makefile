@@ -17,13 +17,13 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
 
 run: ## set up what is missing and start the server for development
-	@tools/setup kit
+	@stormcellar/tools/setup kit
 	@exec .venv/bin/python server.py --debug $(ARGS)
 
 # What needs nothing but Python runs on every core, and what it covers is measured. Each of the processes after that has
 # a PostgreSQL server of its own. Browsers mostly wait, so two go side by side; who kills and measures goes alone.
 test: ## set up all that the tests need; style, types, every test, and how much they cover
-	@tools/setup tests
+	@stormcellar/tools/setup tests
 ifeq ($(strip $(ARGS)),)
 	.venv/bin/python -m ruff check
 	.venv/bin/python -m ruff format --check
@@ -37,53 +37,53 @@ else
 endif
 
 check: ## the quick loop: style, types, and the tests that need nothing but Python
-	@tools/setup checks
+	@stormcellar/tools/setup checks
 	.venv/bin/python -m ruff check
 	.venv/bin/python -m ruff format --check
 	.venv/bin/python -m mypy
 	$(QUICKLY) .venv/bin/python -m pytest -q -n auto -m "$(QUICK)" $(ARGS)
 
 faults: ## only the tests that kill, cut and fill; ends with what is promised and what was measured
-	@tools/setup tests
+	@stormcellar/tools/setup tests
 	@exec .venv/bin/python -m pytest -m faults $(ARGS)
 
 bench: ## measure what a protected page costs, beside the alternatives (ARGS: --peers, --write)
-	@tools/setup $(if $(findstring --peers,$(ARGS)),peers,bench)
-	@exec .venv/bin/python benchmarks/run.py $(ARGS)
+	@stormcellar/tools/setup $(if $(findstring --peers,$(ARGS)),peers,bench)
+	@exec .venv/bin/python stormcellar/benchmarks/run.py $(ARGS)
 
 example: ## run one of the examples: make example NAME=plain_page
-	@tools/setup examples
+	@stormcellar/tools/setup examples
 	@exec .venv/bin/python examples/run.py "$(NAME)" $(ARGS)
 
 format: ## put the code into the house format
-	@tools/setup checks
+	@stormcellar/tools/setup checks
 	.venv/bin/python -m ruff check --fix
 	.venv/bin/python -m ruff format
 
 # Through a second file, so that a failure leaves the page as it was.
 docs: ## write docs/settings.md and docs/commands.md anew
-	@tools/setup kit
+	@stormcellar/tools/setup kit
 	@mkdir -p docs
-	.venv/bin/python settings.py > docs/settings.md.new
+	.venv/bin/python -m stormcellar.settings > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
-	.venv/bin/python -m commands.reference > docs/commands.md.new
+	.venv/bin/python -m stormcellar.commands.reference > docs/commands.md.new
 	mv docs/commands.md.new docs/commands.md
 
 lock: ## pin every package with its hashes: requirements*.lock from requirements*.txt
-	@tools/setup tools
-	@tools/lock $(ARGS)
+	@stormcellar/tools/setup tools
+	@stormcellar/tools/lock $(ARGS)
 
 audit: ## ask whether any pinned package has a known weakness
-	@tools/setup tools
-	@.venv-tools/bin/python tools/known_weaknesses.py
+	@stormcellar/tools/setup tools
+	@.venv-tools/bin/python stormcellar/tools/known_weaknesses.py
 
 fuzz: ## let a coverage-guided fuzzer loose on the parsers of tokens, cookies and addresses
-	@tools/setup fuzz
-	@exec .venv-fuzz/bin/python tools/fuzz.py $(ARGS)
+	@stormcellar/tools/setup fuzz
+	@exec .venv-fuzz/bin/python stormcellar/tools/fuzz.py $(ARGS)
 
 fresh: ## try both commands of the README on a bare Debian 12 and a bare Debian 13, which debootstrap makes (as root)
-	@tools/fresh $(ARGS)
+	@stormcellar/tools/fresh $(ARGS)
 
 clean: ## remove what can be made again; var/ with its secrets and data stays
-	rm -rf .venv .venv-interop .venv-patroni .venv-tools .venv-fuzz .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/.artifacts */node_modules tests/npm/node_modules benchmarks/peers/node_modules examples/.build
+	rm -rf .venv .venv-interop .venv-patroni .venv-tools .venv-fuzz .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis stormcellar/tests/.artifacts */node_modules stormcellar/tests/npm/node_modules stormcellar/benchmarks/peers/node_modules examples/.build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

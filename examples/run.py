@@ -19,15 +19,15 @@ sys.path.insert(0, str(HERE.parent))
 
 from tornado.routing import URLSpec  # noqa: E402
 
-import processes  # noqa: E402
 import server  # noqa: E402
-import settings as configuration  # noqa: E402
 from examples.sign_in_with_others import run as sign_in_with_others  # noqa: E402
 from examples.two_servers import run as two_servers  # noqa: E402
-from handlers.base import BaseHandler, ProtectedAPIHandler  # noqa: E402
-from handlers.pages import StaticHandler  # noqa: E402
-from sessions import BooleanClaim, ClaimValidator, Session  # noqa: E402
-from settings import Settings, SettingsError  # noqa: E402
+from stormcellar import server as processes  # noqa: E402
+from stormcellar import settings as configuration  # noqa: E402
+from stormcellar.sessions import BooleanClaim, ClaimValidator, Session  # noqa: E402
+from stormcellar.settings import Settings, SettingsError  # noqa: E402
+from stormcellar.web.handler import BaseHandler, ProtectedAPIHandler  # noqa: E402
+from stormcellar.web.static import StaticHandler  # noqa: E402
 
 PAGES = ("plain_page", "custom_ui", "prebuilt_ui")
 OF_THEIR_OWN = {"two_servers": two_servers.main, "sign_in_with_others": sign_in_with_others.main}

@@ -1,185 +1,349 @@
 # SPDX-License-Identifier: MIT
-"""Pages about one's account: sign up, sign in, sign out. They work without script."""
+"""The pages of one's own account: /account and what it leads to. They work without script.
+
+Whatever can cost people their account asks for a sign-in of the last minutes (recent_sign_in.py). None of the
+pages asks for a confirmed address: whoever mistyped it must be able to correct it.
+"""
 
 from __future__ import annotations
 
-from accounts import FieldErrors, ThrottledError, User, WrongCredentialsError
-from handlers import limits, staying, why_ended
-from handlers.base import SMALL_BODY_BYTES, BaseHandler
-from handlers.sign_up import CLOSED, RegistrationClosedError, sign_up_once
-from sessions.feed import SIGNED_OUT
+from collections.abc import Sequence
+from typing import Any
 
-CHECK_COOKIES = "checkCookies"
-MOST_REFRESH_TOKENS = 4  # cookies of older domains and paths may come too
-CLEAR_SPECULATION = '"prefetchCache", "prerenderCache"'
+from handlers.base import BaseHandler, ProtectedHandler
+from handlers.recovery import MailedLinkHandler
+from stormcellar.accounts import (
+    FieldErrors,
+    InvalidTokenError,
+    ThrottledError,
+    UnknownUserError,
+    User,
+    WrongCredentialsError,
+    normalise_email,
+)
+from stormcellar.accounts.emails import email_spellings
+from stormcellar.accounts.errors import EmailError
+from stormcellar.sessions import ClaimValidator, Session, SessionError, UnauthorisedError
+from stormcellar.web import limits
+from stormcellar.web.auth_time import SENSITIVE_WITHIN_S, SIGN_IN_TIME
+from stormcellar.web.handler import SMALL_BODY_BYTES
+from stormcellar.web.new_password import change_password
+from stormcellar.web.sent_twice import browser_of, has_just_been_deleted, has_just_changed_password
+from stormcellar.web.sign_out import CLEAR_SPECULATION
 
-
-class CredentialsHandler(BaseHandler):
-    """What signing in and signing up share: a form with e-mail and password, and the session after it."""
-
-    template: str
-    max_body_bytes = SMALL_BODY_BYTES
-
-    async def get(self) -> None:
-        if self.session is not None:
-            self.see_other(self.redirect_back())
-        elif self.get_query_argument(CHECK_COOKIES, ""):
-            self.see_other("/refresh-session/stopped", reason="cookies", redirectBack=self.redirect_back())
-        else:
-            self._show({}, "")
-
-    async def post(self) -> None:
-        email = self.get_body_argument("email", "")
-        password = self.password_field()
-        try:
-            user = await self.find_user(email, password)
-            if not self.keeps_session_of(user):
-                await self.begin_session(
-                    user.user_id, method="cookie", password_version=user.password_version
-                )
-            limits.remember_client(self, user)
-        except FieldErrors as error:
-            self._show(error.errors, email)
-        except WrongCredentialsError as error:
-            self.app.journal.record("sign-in failed", user_id=error.user_id)
-            self._show({"": f"{error}."}, email)
-        except ThrottledError as error:
-            self.set_header("Retry-After", str(error.retry_after_s))
-            self._show({"": str(error)}, email, status=429)
-        else:
-            why_ended.forget(self)
-            self._leave()
-
-    def _leave(self) -> None:
-        """On to the wanted page. A browser that has sent no cookie yet may refuse them all, and would meet
-        this form again without a word: it goes one step more, which shows whether it kept the session."""
-        back = self.redirect_back()
-        if self.request.headers.get("Cookie"):
-            self.see_other(back)
-        else:
-            self.see_other(self.request.path, redirectBack=back, **{CHECK_COOKIES: "1"})
-
-    async def find_user(self, email: str, password: str) -> User:
-        raise NotImplementedError
-
-    def keeps_session_of(self, user: User) -> bool:
-        """Tell whether the session that this browser has is the one that this form began."""
-        return False
-
-    def _show(self, errors: dict[str, str], email: str, status: int = 422) -> None:
-        if errors:
-            self.set_status(status)
-        self.render(
-            self.template,
-            errors=errors,
-            email=email,
-            redirect_back=self.redirect_back(),
-            asks_to_stay=staying.asks(self),
-            stays=staying.is_checked(self),
-            notice=why_ended.sentence(self),
-        )
+WRONG_PASSWORD = "This is not your password"
+OTHER_EMAIL = "This is not the address of your account"
+NOTICES = {
+    "new-password": "Your new password is saved. You are signed out everywhere else.",
+    "new-email": "Your new e-mail address is confirmed.",
+}
 
 
-class LoginHandler(CredentialsHandler):
-    """GET and POST /login"""
+class OwnAccountHandler(ProtectedHandler):
+    """What the pages of one's own account share."""
 
-    public = "people sign in here"
-    template = "account/login.html"
+    async def override_global_claim_validators(
+        self, validators: Sequence[ClaimValidator], session: Session
+    ) -> Sequence[ClaimValidator]:
+        unasked = self.app.account_claims.email_verified.key
+        return [validator for validator in validators if validator.id != unasked]
 
-    async def get(self) -> None:
-        if self.get_query_argument("after", "") == "new-password":
-            self.template = "account/login_after_reset.html"
-        await super().get()
+    async def user(self) -> User:
+        """The account.
 
-    async def find_user(self, email: str, password: str) -> User:
-        return await limits.sign_in(self, email, password)
-
-
-class SignUpHandler(CredentialsHandler):
-    """GET and POST /signup"""
-
-    public = "people sign up here"
-    template = "account/signup.html"
-    _is_repeated = False
-
-    async def get(self) -> None:
-        if self.session is None and self.app.options.registration == "closed":
-            self._show_closed(200)
-        else:
-            await super().get()
-
-    async def post(self) -> None:
-        try:
-            await super().post()
-        except RegistrationClosedError:
-            self._show_closed(403)
-
-    def _show_closed(self, status: int) -> None:
-        self.set_status(status)
-        self.render("account/signup_closed.html", message=CLOSED, redirect_back=self.redirect_back())
-
-    async def find_user(self, email: str, password: str) -> User:
-        user, is_new = await sign_up_once(self, email, password)
-        self._is_repeated = not is_new
-        if is_new and self.app.options.email_verification != "off":
-            token = await self.app.accounts.create_email_verification(user.user_id)
-            await self.app.mails.post_link(token)
+        Raises:
+            UnauthorisedError: it is gone, and the session will be in a moment.
+        """
+        user = await self.app.accounts.get(self.session.user_id)
+        if user is None:
+            raise UnauthorisedError(f"user {self.session.user_id} is gone")
         return user
 
-    def keeps_session_of(self, user: User) -> bool:
-        return self._is_repeated and self.session is not None and self.session.user_id == user.user_id
+    async def check_password(self, password: str) -> User:
+        """The account, if this is its password.
+
+        Raises:
+            FieldErrors, WrongCredentialsError, ThrottledError, TooBusyError: as at sign-in.
+        """
+        email = (await self.user()).email
+        try:
+            user = await limits.confirm_password(self, self.session.user_id, email, password)
+        except WrongCredentialsError:
+            self.app.journal.record(
+                "sign-in failed", user_id=self.session.user_id, detail="password not confirmed"
+            )
+            raise
+        if user.user_id != self.session.user_id:  # the address has become somebody else's meanwhile
+            raise WrongCredentialsError
+        return user
+
+    def show_again(
+        self, template: str, errors: dict[str, str], status: int = 422, **variables: object
+    ) -> None:
+        self.set_status(status)
+        self.render(template, errors=errors, **variables)
+
+    def show_throttled(self, template: str, error: ThrottledError, **variables: Any) -> None:
+        self.set_header("Retry-After", str(error.retry_after_s))
+        self.show_again(template, {"": str(error)}, status=429, **variables)
 
 
-class SignOutHandler(BaseHandler):
-    """POST /signout: end this session, and drop the pages that the browser fetched ahead of time.
+class AccountHandler(OwnAccountHandler):
+    """GET /account: what the account is, and where to change it."""
 
-    An expired access token is enough: whoever leaves need not renew first. One whose key is gone tells
-    nothing any more; then the refresh token must, which the browser sends to its own path only.
+    async def get(self) -> None:
+        user = await self.user()
+        sessions = await self.app.sessions.get_all_session_handles_for_user(user.user_id)
+        notice = NOTICES.get(self.get_query_argument("notice", ""), "")
+        self.render("account/account.html", user=user, other_sessions=len(sessions) - 1, notice=notice)
+
+
+class ConfirmPasswordHandler(OwnAccountHandler):
+    """GET /confirm-password?redirectBack=: asks for the password again. POST: goes on if it was right."""
+
+    template = "account/confirm_password.html"
+    max_body_bytes = SMALL_BODY_BYTES
+
+    async def get(self) -> None:
+        await self.user()
+        self.render(self.template, errors={}, **self._variables())
+
+    async def post(self) -> None:
+        try:
+            await self.check_password(self.password_field())
+        except ThrottledError as error:
+            self.show_throttled(self.template, error, **self._variables())
+        except (FieldErrors, WrongCredentialsError):
+            self.show_again(self.template, {"password": WRONG_PASSWORD}, **self._variables())
+        else:
+            update = SIGN_IN_TIME.set_now(self.app.sessions.clock.now())
+            await self.session.merge_into_access_token_payload(update)
+            self.see_other(self.redirect_back("/account"))
+
+    def _variables(self) -> dict[str, Any]:
+        return {
+            "redirect_back": self.redirect_back("/account"),
+            "unsent": self.get_argument("unsent", "") == "yes",
+        }
+
+
+class OnceHandler(OwnAccountHandler):
+    """A page whose form ends the session that it comes with. A form that is sent twice is answered twice."""
+
+    _was_done = False
+
+    async def prepare(self) -> None:
+        try:
+            await super().prepare()
+        except UnauthorisedError:
+            self._was_done = self.request.method == "POST" and await self.has_done_it()
+            raise
+
+    def answer_session_error(self, error: SessionError) -> None:
+        if self._was_done:
+            self.show_done()
+        else:
+            super().answer_session_error(error)
+
+    async def has_done_it(self) -> bool:
+        """Tell whether the same form has just done what is asked for."""
+        raise NotImplementedError
+
+    def show_done(self) -> None:
+        raise NotImplementedError
+
+
+class NewPasswordHandler(OnceHandler):
+    """GET and POST /account/password: another password. All other sessions end, and this one begins anew."""
+
+    recent_sign_in_within_s = SENSITIVE_WITHIN_S
+    template = "account/new_password.html"
+    max_body_bytes = SMALL_BODY_BYTES
+
+    async def get(self) -> None:
+        self.render(self.template, errors={})
+
+    async def post(self) -> None:
+        try:
+            await self._change()
+        except ThrottledError as error:
+            self.show_throttled(self.template, error)
+        except WrongCredentialsError:
+            if await self.has_done_it():
+                self.show_done()
+            else:
+                self.show_again(self.template, {"current-password": WRONG_PASSWORD})
+        except FieldErrors as error:
+            self.show_again(self.template, error.errors)
+        else:
+            self.show_done()
+
+    async def _change(self) -> None:
+        user = await self.check_password(self.password_field("current-password"))
+        await change_password(self, user, self.password_field())
+        limits.remember_client(self, await self.user())
+        await self.app.mails.post(user.email, "password_changed")
+
+    async def has_done_it(self) -> bool:
+        """As above. The first form has replaced the session, so the browser needs one: it begins here."""
+        user = await has_just_changed_password(self, self.password_field())
+        if user is None:
+            return False
+        await self.begin_session(user.user_id, method="cookie", password_version=user.password_version)
+        return True
+
+    def show_done(self) -> None:
+        self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
+        self.see_other("/account", notice="new-password")
+
+    async def check_password(self, password: str) -> User:
+        try:
+            return await super().check_password(password)
+        except FieldErrors:  # it says what is wrong with the current password, which is not the new one
+            raise WrongCredentialsError from None
+
+
+class NewEmailHandler(OwnAccountHandler):
+    """GET and POST /account/email: have a link mailed to another address, which is the account's after that.
+
+    Nobody learns whether the address is somebody's. Only its owner does, who is told by mail.
     """
 
-    public = "whoever's session is over already may leave too"
+    recent_sign_in_within_s = SENSITIVE_WITHIN_S
+    template = "account/new_email.html"
     max_body_bytes = SMALL_BODY_BYTES
 
-    def may_renew(self) -> bool:
-        return False
+    async def get(self) -> None:
+        self.render(self.template, errors={}, email="", user=await self.user())
 
     async def post(self) -> None:
-        token = self.transfer.cookie(self.app.jar.access)
-        handle = await self.app.sessions.handle_of(token) if token else None
-        if handle is None and self.transfer.may_refresh():
-            self.redirect(self.with_return(self.app.addresses.end, self.redirect_back("/")), status=307)
+        user, email = await self.user(), self.get_body_argument("email", "")
+        try:
+            await limits.verification_mail(self, user.user_id)
+            token = await self.app.accounts.create_email_change(user.user_id, email)
+        except ThrottledError as error:
+            self.show_throttled(self.template, error, email=email, user=user)
+        except FieldErrors as error:
+            self.show_again(self.template, error.errors, email=email, user=user)
+        except UnknownUserError:
+            raise UnauthorisedError(f"user {user.user_id} is gone") from None
         else:
-            self.leave(clears=await self.end({handle} if handle else set()))
-
-    async def end(self, handles: set[str]) -> bool:
-        """End these sessions of this browser. Returns whether the answer must clear the browser's cookies."""
-        sessions = self.app.sessions
-        if not handles:
-            return not self.transfer.holds_only_foreign(sessions.recognises)
-        return any([await sessions.end_in_browser(handle, reason=SIGNED_OUT) for handle in handles])
-
-    def leave(self, *, clears: bool) -> None:
-        self.session = None
-        if clears:
-            self.transfer.clear()
-        self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
-        self.see_other(self.redirect_back("/"))
+            address = normalise_email(email)
+            if token is None:
+                await self.app.mails.post(address, "email_taken")
+            await self.app.mails.post_link(token)
+            await self.app.mails.post(user.email, "email_change_asked", new_email=address)
+            self.render("account/new_email_sent.html", email=address)
 
 
-class SignOutByRefreshTokenHandler(SignOutHandler):
-    """POST {base}/session/refresh/signout: the same, under the path to which the refresh token comes."""
+class ConfirmNewEmailHandler(MailedLinkHandler):
+    """GET /account/email/confirm?token=: says what will change, with a button. POST: it changes.
 
-    public = "takes a refresh token instead of a session"
+    Whoever is signed in here does not matter: the token says whose account it is, and so does the page.
+    """
+
+    public = "takes a mailed token instead of a session"
+    template = "account/new_email_confirm.html"
     max_body_bytes = SMALL_BODY_BYTES
 
+    async def get(self) -> None:
+        if not self.token():
+            self.see_other("/account")
+            return
+        try:
+            change = await self.app.accounts.check_email_change(self.token())
+        except InvalidTokenError as error:
+            self._refuse(error)
+        else:
+            self.render(self.template, errors={}, token=self.token(), change=change)
+
     async def post(self) -> None:
-        tokens = self.transfer.cookies(self.app.jar.refresh)[:MOST_REFRESH_TOKENS]
+        browser = await browser_of(self)
+        try:
+            change = await self.app.accounts.change_email(self.token(), sent_from=browser)
+        except InvalidTokenError as error:
+            known = await self.app.accounts.just_spent(self.token(), "change_email", browser)
+            if known is None:
+                self._refuse(error)
+            else:
+                await self._show_done(known.user_id, known.email)
+            return
+        user_id = change.user.user_id
+        self.app.journal.record("e-mail changed", user_id=user_id)
+        await self.app.mails.post(change.user.email, "email_changed", new_email=change.new_email)
+        await self._show_done(user_id, change.new_email)
+
+    async def _show_done(self, user_id: str, email: str) -> None:
+        if self.session is not None and self.session.user_id == user_id:
+            if self.app.options.email_verification != "off":
+                await self.session.fetch_and_set_claim(self.app.account_claims.email_verified)
+            self.see_other("/account", notice="new-email")
+        else:
+            self.render("account/new_email_done.html", email=email)
+
+    def _refuse(self, error: InvalidTokenError) -> None:
+        self.set_status(422)
+        self.render(self.template, errors={"": f"{error}."}, token="", change=None)
+
+
+class DeleteAccountHandler(OnceHandler):
+    """GET and POST /account/delete: the account and all its sessions, for ever. The address is typed in."""
+
+    recent_sign_in_within_s = SENSITIVE_WITHIN_S
+    template = "account/delete.html"
+    max_body_bytes = SMALL_BODY_BYTES
+
+    async def user(self) -> User:
+        try:
+            return await super().user()
+        except UnauthorisedError:
+            self._was_done = self.request.method == "POST"
+            raise
+
+    async def has_done_it(self) -> bool:
+        return await has_just_been_deleted(self)
+
+    def show_done(self) -> None:
+        self.transfer.clear()
+        self.set_header("Clear-Site-Data", CLEAR_SPECULATION)
+        self.see_other("/account/deleted")
+
+    async def get(self) -> None:
+        self.render(self.template, errors={}, email="", user=await self.user())
+
+    async def post(self) -> None:
+        user, email = await self.user(), self.get_body_argument("email", "")
+        if not _is_address(email, user.email):
+            self.show_again(self.template, {"email": OTHER_EMAIL}, email=email, user=user)
+            return
+        await self._delete(user)
+        self.show_done()
+
+    async def _delete(self, user: User) -> None:
+        """All other sessions end first: should the rest fail, it can be tried again from here. They end once
+        more after it, for whoever signed in meanwhile."""
         sessions = self.app.sessions
-        found = [await sessions.handle_of_refresh_token(token) for token in tokens]
-        living = {handle for handle in found if handle}
-        over = sessions.sessions_of(tokens) - living
-        if over:
-            await sessions.feed.hear_news()
-        told = [sessions.settle(handle) for handle in over]
-        clears = await self.end(living) if living or not over else False
-        self.leave(clears=clears or any(told))
+        here, reason = self.session.handle, "account deleted"
+        await sessions.revoke_all_sessions_for_user(user.user_id, keep=here, reason=reason)
+        was_there = await self.app.accounts.delete(user.user_id)
+        await sessions.revoke_all_sessions_for_user(user.user_id, keep=here, reason=reason)
+        await self.session.revoke(reason=reason)
+        if was_there:
+            self.app.journal.record("account deleted", user_id=user.user_id)
+            await self.app.mails.post(user.email, "account_deleted")
+
+
+class AccountDeletedHandler(BaseHandler):
+    """GET /account/deleted"""
+
+    public = "says goodbye to whoever had an account"
+
+    async def get(self) -> None:
+        self.render("account/deleted.html")
+
+
+def _is_address(text: str, address: str) -> bool:
+    try:
+        return address in email_spellings(text)
+    except EmailError:
+        return False

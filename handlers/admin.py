@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from tornado.web import HTTPError
 
-from accounts import User
-from handlers.base import SMALL_BODY_BYTES, ProtectedHandler
+from handlers.base import ProtectedHandler
 from handlers.devices import Device
-from handlers.recent_sign_in import SENSITIVE_WITHIN_S
+from stormcellar.accounts import User
+from stormcellar.web.auth_time import SENSITIVE_WITHIN_S
+from stormcellar.web.handler import SMALL_BODY_BYTES
 
 ADMIN = "admin"
 """The role that these pages ask for."""

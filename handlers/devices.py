@@ -5,19 +5,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from handlers.base import SMALL_BODY_BYTES, BaseHandler
-from handlers.mails import in_words
-from handlers.own_account import OwnAccountHandler
-from handlers.recent_sign_in import SENSITIVE_WITHIN_S, SIGN_IN_TIME
-from handlers.seen_from import SeenFrom
-from sessions import (
-    ClaimValidator,
+from handlers.account import OwnAccountHandler
+from stormcellar.sessions import (
     InvalidClaimsError,
-    Session,
     SessionInformation,
-    TryRefreshTokenError,
-    UnauthorisedError,
 )
+from stormcellar.web.auth_time import SENSITIVE_WITHIN_S, SIGN_IN_TIME
+from stormcellar.web.device import SeenFrom
+from stormcellar.web.handler import SMALL_BODY_BYTES
+from stormcellar.web.mails import in_words
 
 NOTICES = {
     "ended": "That session has ended.",
@@ -87,37 +83,3 @@ class SessionsHandler(OwnAccountHandler):
         except InvalidClaimsError:
             return False
         return True
-
-
-class SessionAliveHandler(BaseHandler):
-    """GET /session-alive: whether this browser's session is still there, for pages that were kept or hidden.
-
-    It renews nothing, prolongs nothing and clears nothing. `null`: there is no session to ask about.
-    """
-
-    public = "tells a page nothing but whether its own session has ended"
-    speaks_json = True
-
-    async def get_session(self) -> Session | None:
-        return None
-
-    async def get(self) -> None:
-        token = self.transfer.cookie(self.app.jar.access)
-        handle = await self.app.sessions.handle_of(token) if token else None
-        alive = await self._is_alive(token, handle) if token and handle else None
-        self.finish({"alive": alive})
-
-    async def _is_alive(self, token: str, handle: str) -> bool:
-        """In the common case this is a look into memory; the store is asked about expired tokens only."""
-        sessions = self.app.sessions
-        try:
-            await sessions.get_session(token, override_global_claim_validators=_no_validators)
-        except UnauthorisedError:
-            return False
-        except TryRefreshTokenError:
-            return await sessions.renewed_until(handle) is not None
-        return True
-
-
-async def _no_validators(*_: object) -> list[ClaimValidator]:
-    return []

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from accounts import FieldErrors, InvalidTokenError, ThrottledError, UnknownUserError
-from handlers import limits
-from handlers.base import SMALL_BODY_BYTES, BaseHandler, ProtectedHandler
-from handlers.sent_twice import reset_password_once, verify_email_once
-from sessions import UnauthorisedError
+from handlers.base import BaseHandler, ProtectedHandler
+from stormcellar.accounts import FieldErrors, InvalidTokenError, ThrottledError, UnknownUserError
+from stormcellar.sessions import UnauthorisedError
+from stormcellar.web import limits
+from stormcellar.web.handler import SMALL_BODY_BYTES
+from stormcellar.web.sent_twice import reset_password_once, verify_email_once
 
 
 class ForgotPasswordHandler(BaseHandler):

@@ -3,7 +3,7 @@
  * Notices that a navigation ended in a download: the browser then stays on the page that began it, and tells it nothing.
  *
  * The page leaves a random number in a cookie for the address. A server that answers there with a file, or with no
- * content, puts the number into another cookie (handlers/file_sent.py).
+ * content, puts the number into another cookie (stormcellar/web/file_sent.py).
  */
 
 const AWAITED = "sFileAwaited";

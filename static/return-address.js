@@ -2,7 +2,7 @@
 /**
  * Where a visitor may be sent after signing in or renewing the session: this site's own paths only.
  *
- * handlers/return_address.py holds the same rule for the server; tests/return_addresses.json is run against both.
+ * stormcellar/web/return_address.py holds the same rule for the server; stormcellar/tests/return_addresses.json is run against both.
  */
 
 const LONGEST_ADDRESS = 8192; // nginx takes no longer request line, unless told otherwise

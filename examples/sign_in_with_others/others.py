@@ -24,14 +24,14 @@ from tornado.auth import OAuth2Mixin
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.web import create_signed_value, decode_signed_value
 
-from accounts import FieldErrors, User, Users, WrongCredentialsError
-from accounts.text import is_storable
-from handlers.account import LoginHandler
-from handlers.base import BaseHandler
-from handlers.return_address import return_address
-from sessions.refresh_token import derive_key
-from sessions.store import Connection, Database
-from settings import load_or_create_secret
+from handlers.sign_in import LoginHandler
+from stormcellar.accounts import FieldErrors, User, Users, WrongCredentialsError
+from stormcellar.accounts.text import is_storable
+from stormcellar.sessions.refresh_token import derive_key
+from stormcellar.settings import load_or_create_secret
+from stormcellar.store import Connection, Database
+from stormcellar.web.handler import BaseHandler
+from stormcellar.web.return_address import return_address
 
 HERE = "../examples/sign_in_with_others/"
 COOKIE = "sSignInWith"

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from tornado.routing import URLSpec
 
-import processes
 import server
-import settings as configuration
 from examples.sign_in_with_others.others import (
     ComeBackHandler,
     Identities,
@@ -21,7 +19,9 @@ from examples.sign_in_with_others.others import (
     Provider,
     SignInWithHandler,
 )
-from settings import Settings, SettingsError
+from stormcellar import server as processes
+from stormcellar import settings as configuration
+from stormcellar.settings import Settings, SettingsError
 
 HERE = Path(__file__).resolve().parent
 

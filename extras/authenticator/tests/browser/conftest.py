@@ -1,4 +1,0 @@
-# SPDX-License-Identifier: MIT
-"""The kit's own browser, for this folder."""
-
-from tests.browser.conftest import *  # noqa: F403

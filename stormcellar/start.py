@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+"""What server.py does before it imports anything that takes time or may be missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib.util import find_spec
+
+PACKAGES = ("tornado", "jwt", "cryptography")
+
+
+def begin() -> None:
+    """Have SIGTERM and SIGINT end the program, and check that the packages are installed.
+
+    Without a handler, process 1 of a container ignores both signals. The imports take half a second.
+
+    Raises:
+        SystemExit: a package is missing; the message says which.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: os._exit(128 + number))
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        sys.exit(
+            f"Stormcellar does not start: {missing[0]} is not installed for this Python. In the clone type "
+            "`make run`, or `.venv/bin/python server.py`; elsewhere install requirements-run.txt."
+        )

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+"""The fixtures of stormcellar/testing/plugin.py, in applications that have the handlers of samples.py too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from stormcellar.testing.plugin import *  # noqa: F403 - the fixtures that it names
+from stormcellar.testing.plugin import CHEAP, MakeApplication  # noqa: F401
+from stormcellar.tests.handlers.samples import SAMPLES
+
+
+@pytest.fixture
+def more_routes() -> Sequence[Any]:
+    return SAMPLES
