@@ -4,7 +4,8 @@
 `require("chromium")` gives a test or fixture the part's path, or skips the test and says why. With CI set in
 the environment a missing part fails the test instead, for there nothing may be left out unseen.
 
-`python stormcellar/tests/parts.py` prints each missing part with its packages, one a line; stormcellar/tools/setup installs those.
+`python stormcellar/tests/parts.py` prints each missing part with its packages, one a line; tools/setup
+installs those.
 """
 
 import contextlib
@@ -63,7 +64,7 @@ def find_npm() -> Path | None:
 
 
 def find_nginx() -> Path | None:
-    """The nginx of the system, else the one that stormcellar/tools/setup has unpacked; Debian keeps it off the PATH."""
+    """The nginx of the system, else the one that tools/setup has unpacked; Debian keeps it off the PATH."""
     found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     unpacked = ROOT / ".venv" / "nginx" / "usr" / "sbin" / "nginx"
     return Path(found) if found else unpacked if unpacked.exists() else None

@@ -113,5 +113,5 @@ def test_changed_defaults_settings_and_addresses_break_no_test(clone: Path) -> N
     rename = re.search(r"## Rename the dashboard.*?```sh\n(.*?)```", page, re.DOTALL)
     assert rename
     subprocess.run(["sh", "-ec", rename[1]], cwd=clone, check=True)
-    assert '"/overview"' in (clone / "handlers" / "return_address.py").read_text(encoding="utf-8")
+    assert '"/overview"' in (clone / "stormcellar" / "web" / "return_address.py").read_text(encoding="utf-8")
     pytest_in(clone, *CONCERNED)
