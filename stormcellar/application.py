@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tornado.httputil import HTTPServerRequest
-from tornado.routing import URLSpec
+from tornado.routing import Rule, URLSpec
 from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler
 
@@ -55,11 +55,12 @@ from stormcellar.store.opening import open_in_time
 from stormcellar.store.presence import Presence
 from stormcellar.store.sqlite import SqliteDatabase
 from stormcellar.web import documents
-from stormcellar.web.access import check_access
+from stormcellar.web.access import access, check_access
 from stormcellar.web.access_log import log_request
 from stormcellar.web.account_claims import AccountClaims
 from stormcellar.web.addresses import Addresses
 from stormcellar.web.body_limit import admitted
+from stormcellar.web.handler import BaseHandler
 from stormcellar.web.headers import StandingHeaders, default_headers
 from stormcellar.web.known_clients import KnownClients
 from stormcellar.web.live import LiveConnections
@@ -272,6 +273,15 @@ class Application(TornadoApplication):
         return super().get_handler_delegate(request, target_class, *more, **named)
 
     def add_handlers(self, host_pattern: str, host_handlers: Any) -> None:
+        """Add routes, as Tornado's method does. Their handlers are held to the rule for the route table.
+
+        Raises:
+            AccessUnsaid: a handler of the kit neither protects nor says why it is public.
+        """
+        for rule in host_handlers:
+            handler = rule.target if isinstance(rule, Rule) else rule[1]
+            if isinstance(handler, type) and issubclass(handler, BaseHandler):
+                access(handler)
         self._plain_routes = {}  # what is added comes first, whatever its pattern
         super().add_handlers(host_pattern, host_handlers)
 

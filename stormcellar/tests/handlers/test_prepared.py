@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tornado.web import Application as TornadoApplication
 from tornado.web import URLSpec, stream_request_body
 
 from stormcellar.application import Application
@@ -151,10 +151,19 @@ GOOD = [Good, Returned, Decorated]
 
 
 @pytest.fixture
-def more_routes() -> Sequence[Any]:
+def app(app: Application) -> Application:
+    """The application, with handlers that its own add_handlers refuses, so that requests meet them."""
     calls.clear()
     handlers = [*AT_START, *AT_REQUEST, *GOOD, Redirects]
-    return [URLSpec(f"/{handler.__name__}", handler) for handler in handlers]
+    routes = [URLSpec(f"/{handler.__name__}", handler) for handler in handlers]
+    TornadoApplication.add_handlers(app, ".*", routes)
+    return app
+
+
+@pytest.mark.parametrize("handler", AT_START, ids=lambda handler: handler.__name__)
+def test_no_such_handler_is_added_later(app: Application, handler: type[BaseHandler]) -> None:
+    with pytest.raises(AccessUnsaid):
+        app.add_handlers(".*", [("/x", handler)])
 
 
 @pytest.mark.parametrize("handler", AT_START, ids=lambda handler: handler.__name__)
