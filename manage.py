@@ -13,7 +13,7 @@ except ModuleNotFoundError as missing:
         raise
     sys.exit(
         f"{missing.name} is not installed for this Python. In the clone type `.venv/bin/python manage.py` "
-        "(`make run` makes .venv); elsewhere install requirements-run.txt."
+        "(`make run` makes .venv); elsewhere install requirements/run.txt."
     )
 
 

@@ -415,7 +415,7 @@ def open_database(options: Settings) -> Database:
     except ImportError as error:
         raise SettingsError(
             f"database is a PostgreSQL address, but psycopg cannot be used ({error}). Install it with "
-            "`.venv/bin/python -m pip install -r requirements-postgres.txt`, or leave database empty",
+            "`.venv/bin/python -m pip install -r requirements/postgres.txt`, or leave database empty",
             "database",
         ) from error
     return PostgresDatabase(options.database)

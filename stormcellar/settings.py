@@ -434,7 +434,7 @@ class Settings:
         "asyncio",
         unit="-",
         effect="What waits for the network: Python's own event loop, or uvloop, which needs "
-        "requirements-uvloop.txt. docs/performance.md says how to see what it brings.",
+        "requirements/uvloop.txt. docs/performance.md says how to see what it brings.",
         danger="With uvloop the server does not start where that is not installed.",
     )
     drain_s: int = setting(
@@ -552,7 +552,7 @@ class Settings:
         check=_check_database,
         effect="Where users and sessions are stored: sqlite:///relative/path or sqlite:////absolute/path "
         "for one machine, or postgresql://user:password@host:5432/name for any number of them (install "
-        "requirements-postgres.txt; all servers need the same `secret`). libpq's parameters may follow a ?, "
+        "requirements/postgres.txt; all servers need the same `secret`). libpq's parameters may follow a ?, "
         "such as sslmode=verify-full, or stormcellar_feed=poll behind a transaction pooler. Empty: "
         "stormcellar.sqlite3 in data_dir.",
         danger="Two sites on one database share their users and sessions. Without sslmode=verify-full, who "

@@ -25,5 +25,5 @@ def begin() -> None:
     if missing:
         sys.exit(
             f"Stormcellar does not start: {missing[0]} is not installed for this Python. In the clone type "
-            "`make run`, or `.venv/bin/python server.py`; elsewhere install requirements-run.txt."
+            "`make run`, or `.venv/bin/python server.py`; elsewhere install requirements/run.txt."
         )

@@ -185,7 +185,7 @@ def check_machine(options: Settings, folder: Path) -> Iterator[Finding]:
         yield error(
             f"Python is {platform.python_version()}, but the kit needs 3.10.", "Install a newer Python."
         )
-    files = ["requirements-run.txt", *(["requirements-postgres.txt"] if options.uses_postgres else [])]
+    files = ["requirements/run.txt", *(["requirements/postgres.txt"] if options.uses_postgres else [])]
     lists = [path for file in files if (path := folder / file).exists()]
     for line in [line for path in lists for line in path.read_text(encoding="utf-8").splitlines()]:
         if line and not line.startswith(("#", "-")):

@@ -224,7 +224,7 @@ class Target:
         except ImportError as error:
             raise CommandError(
                 f"psycopg cannot be used ({error}); "
-                "`.venv/bin/python -m pip install -r requirements-postgres.txt` installs it"
+                "`.venv/bin/python -m pip install -r requirements/postgres.txt` installs it"
             ) from error
         parameters, _ = read_address(self._url)
         self._wire: psycopg.Connection[tuple[Any, ...]] = psycopg.connect(**parameters, autocommit=True)

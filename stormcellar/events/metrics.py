@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the server counts, through Prometheus' official client (an extra: requirements-metrics.txt).
+"""What the server counts, through Prometheus' official client (an extra: requirements/metrics.txt).
 
 With several workers a scrape reaches any one of them. Each worker writes its figures twice a second to a
 folder that the supervisor made (prometheus_client's multiprocess mode), and a scrape adds the files up. A

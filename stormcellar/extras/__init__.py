@@ -102,7 +102,7 @@ def installed() -> tuple[type[Extra], ...]:
             if error.name is None or error.name.split(".")[0] == "stormcellar":
                 raise  # no library: it is of this very project
             log.info(
-                "extras/%s is off: %s is not installed (.venv/bin/pip install -r requirements-%s.txt)",
+                "extras/%s is off: %s is not installed (.venv/bin/pip install -r requirements/%s.txt)",
                 folder.name,
                 error.name,
                 folder.name,

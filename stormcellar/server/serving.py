@@ -48,7 +48,7 @@ def event_loop(options: Settings) -> Callable[[Coroutine[Any, Any, None]], None]
     except ImportError as error:
         raise SettingsError(
             f"event_loop is uvloop, but that cannot be used ({error}). Install it with "
-            "`.venv/bin/python -m pip install -r requirements-uvloop.txt`, or leave event_loop at asyncio",
+            "`.venv/bin/python -m pip install -r requirements/uvloop.txt`, or leave event_loop at asyncio",
             "event_loop",
         ) from error
     return run

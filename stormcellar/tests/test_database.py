@@ -47,7 +47,7 @@ def test_without_psycopg_the_start_says_what_to_install(tmp_path: Path) -> None:
         cwd=ROOT, env=process_env(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "pip install -r requirements-postgres.txt" in done.stderr
+    assert "pip install -r requirements/postgres.txt" in done.stderr
     assert "SHOWN" not in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
 

@@ -168,7 +168,7 @@ def test_the_image_has_every_package_that_the_server_is_made_of() -> None:
     admitted = {line[1:] for line in text("Dockerfile.dockerignore").splitlines() if line.startswith("!")}
     beside = {"tests", "benchmarks", "examples"}
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - beside
-    assert packages | {"templates", "static", "*.py", "requirements*.txt"} <= admitted
+    assert packages | {"templates", "static", "*.py", "requirements"} <= admitted
 
 
 def test_the_image_runs_without_privileges_and_without_a_shell() -> None:

@@ -54,7 +54,7 @@ def test_without_uvloop_the_start_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, env=process_env(), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Stormcellar does not start: event_loop is uvloop, but that cannot be used")
-    assert "pip install -r requirements-uvloop.txt`, or leave event_loop at asyncio" in done.stderr
+    assert "pip install -r requirements/uvloop.txt`, or leave event_loop at asyncio" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -100,11 +100,11 @@ def test_set_up_installs_the_locked_versions_although_newer_ones_exist(tmp_path:
     said = run(
         "stormcellar/tools/setup", "checks", cwd=site, PIP_FIND_LINKS=str(tmp_path / "newer"), CI="true"
     )
-    assert "requirements-dev.lock" in said
+    assert "requirements/dev.lock" in said
     found = installed(python)
     assert found.pop("pip") == pip
     found.pop("setuptools", None)  # some interpreters bring theirs
-    expected = locked("requirements-dev.txt")
+    expected = locked("requirements/dev.txt")
     expected.pop("setuptools", None)
     assert found == expected
     assert run("stormcellar/tools/setup", "checks", cwd=site, PIP_NO_INDEX="1") == "", (

@@ -20,8 +20,8 @@ from packaging.utils import canonicalize_name
 from stormcellar.testing.serving import ROOT
 from stormcellar.tools.known_weaknesses import audit, main
 
-FOLDERS = ("", "stormcellar/tools", "stormcellar/benchmarks", "stormcellar/tests/interop")
-LISTS = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("requirements*.txt"))]
+FOLDERS = ("", "requirements", "stormcellar/tools", "stormcellar/benchmarks", "stormcellar/tests/interop")
+LISTS = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.txt"))]
 # Environments beside .venv, with other versions of the same packages.
 APART = {
     "stormcellar/tools/requirements.txt",
@@ -60,10 +60,10 @@ def requirements(path: Path) -> list[Requirement]:
 
 def test_a_release_installs_the_same_list_without_the_test_plugin() -> None:
     everything = {str(requirement) for requirement in requirements(ROOT / "requirements.txt")}
-    to_run = {str(requirement) for requirement in requirements(ROOT / "requirements-run.txt")}
+    to_run = {str(requirement) for requirement in requirements(ROOT / "requirements/run.txt")}
     assert {text for text in everything - to_run if not text.startswith("pytest-tornado")} == set()
     assert to_run < everything
-    locked = {name for name, _ in pins(lock_of(ROOT / "requirements-run.txt"))}
+    locked = {name for name, _ in pins(lock_of(ROOT / "requirements/run.txt"))}
     assert not {name for name in locked if "pytest" in name}
 
 
@@ -108,7 +108,7 @@ def test_a_lock_is_nothing_but_versions_and_hashes_and_names_no_registry(path: P
 def test_every_lock_has_the_version_that_development_has(path: Path) -> None:
     """So that what was tested is what runs."""
     developed: dict[str, set[str]] = {}
-    for (name, _), version in pins(lock_of(ROOT / "requirements-dev.txt")).items():
+    for (name, _), version in pins(lock_of(ROOT / "requirements/dev.txt")).items():
         developed.setdefault(name, set()).add(version)
     for (name, _), version in pins(lock_of(path)).items():
         assert version in developed.get(name, {version}), name

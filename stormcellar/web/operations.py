@@ -3,7 +3,7 @@
 
 Load balancers ask by address, so these routes answer whatever the Host header says. None of them tells
 anything about a person. `/metrics` exists where Prometheus' official client is installed
-(requirements-metrics.txt), and answers direct callers from the networks of the setting `metrics_from` only: a
+(requirements/metrics.txt), and answers direct callers from the networks of the setting `metrics_from` only: a
 proxy that passes requests on says so in X-Forwarded-For.
 """
 

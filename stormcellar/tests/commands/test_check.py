@@ -143,7 +143,7 @@ def test_a_full_disk_and_missing_packages_are_found(tmp_path: Path, monkeypatch:
 
 
 def test_every_requirement_of_the_kit_can_be_read() -> None:
-    for file in ("requirements-run.txt", "requirements-postgres.txt", "requirements-metrics.txt"):
+    for file in ("requirements/run.txt", "requirements/postgres.txt", "requirements/metrics.txt"):
         for line in (ROOT / file).read_text().splitlines():
             if line and not line.startswith(("#", "-")):
                 assert "cannot be read" not in "".join(found(check_requirement(line)))
