@@ -69,7 +69,7 @@ docs: ## write docs/settings.md and docs/commands.md anew
 	.venv/bin/python -m stormcellar.commands.reference > docs/commands.md.new
 	mv docs/commands.md.new docs/commands.md
 
-lock: ## pin every package with its hashes: requirements*.lock from requirements*.txt
+lock: ## pin every package with its hashes: each .lock from the .txt beside it
 	@stormcellar/tools/setup tools
 	@stormcellar/tools/lock $(ARGS)
 

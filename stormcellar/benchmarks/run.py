@@ -77,7 +77,7 @@ class Variant:
             installed = next((ROOT / ".venv-peers").glob(f"lib/*/site-packages/{self.module}"), None)
             return "" if installed else f"{self.module} is not installed; {PEERS_HINT}"
         if self.module and find_spec(self.module) is None:
-            return f"{self.module} is not installed (requirements-*.txt)"
+            return f"{self.module} is not installed (requirements/*.txt)"
         return ""
 
     def start(self, database: str, folder: str, under: Sequence[str] = ()) -> subprocess.Popen[str]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`make audit`: does any locked package have a known weakness?
 
-Each requirements*.lock is given to pip-audit. Its own exit code is not enough: it calls a package that its
+Each lock of the kit is given to pip-audit. Its own exit code is not enough: it calls a package that its
 data source does not know "skipped", and ends with success although nothing was looked up. Here that is a
 failure of its own, and so is a source that does not answer.
 
@@ -82,4 +82,4 @@ def main(locks: Sequence[Path], command: Sequence[str]) -> int:
 if __name__ == "__main__":
     service = os.environ.get("AUDIT_SERVICE", "pypi")
     tool = [str(Path(sys.executable).parent / "pip-audit"), f"--vulnerability-service={service}"]
-    sys.exit(main(sorted(ROOT.glob("requirements*.lock")), tool))
+    sys.exit(main([ROOT / "requirements.lock", *sorted(ROOT.glob("requirements/*.lock"))], tool))
