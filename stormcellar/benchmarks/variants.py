@@ -33,6 +33,7 @@ from tornado.web import Application, RequestHandler, URLSpec, authenticated  # n
 
 from server import SITE  # noqa: E402
 from stormcellar import server as processes  # noqa: E402
+from stormcellar.application import Application as KitApplication  # noqa: E402
 from stormcellar.events import logs  # noqa: E402
 from stormcellar.server.http_server import make_http_server  # noqa: E402
 from stormcellar.settings import Settings  # noqa: E402
@@ -185,7 +186,7 @@ async def kit(database: str) -> Made:
     logs.configure("text", debug=False)
     table = [URLSpec("/page", KitHandler)]
     options = Settings(data_dir=Path(tempfile.mkdtemp()), database=database)
-    application = Application(options, [*SITE.routes(options), *table], folder=SITE.folder)
+    application = KitApplication(options, [*SITE.routes(options), *table], folder=SITE.folder)
     await application.start()
     session = await application.sessions.create_new_session(USER_ID)
     assert session.new_tokens is not None

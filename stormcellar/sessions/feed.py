@@ -99,7 +99,7 @@ class Feed:
         self._settle = settle
 
     async def until_live(self) -> None:
-        """Wait until a feed that was lost has caught up.
+        """Have a feed that was lost catch up, and wait for it.
 
         Raises:
             StoreUnavailableError: that takes too long.
@@ -107,6 +107,7 @@ class Feed:
         if self.state != "lost":
             return
         self._live.clear()
+        self._news.set()
         try:
             await asyncio.wait_for(self._live.wait(), LIVE_AGAIN_S)
         except asyncio.TimeoutError:

@@ -194,7 +194,7 @@ async def test_an_answer_that_is_late_leaves_the_session_that_came_after_it(
     late.jar = dict(client.jar)
     await client.sign_in()
     for answer in (await late.refresh(), await late.call("/auth/signout"), await late.refresh()):
-        assert answer.code in (202, 401)
+        assert answer.code in (200, 202, 401)
         assert "front-token" not in answer.headers
         assert not {"sAccessToken", "sRefreshToken", "sFrontToken"} & set(set_cookies(answer))
     assert (await client.get("/dashboard")).code == 200

@@ -294,6 +294,10 @@ async def refresh_and_check(
         client.plant("sRefreshToken", from_cookie.refresh_token, path="/auth/session/refresh")
     headers = bearer(from_header.refresh_token) if header else {}
     response = await client.call("/auth/session/refresh", auth_mode=auth_mode, headers=headers)
+    if not header and not cookie:
+        assert (response.code, response.headers.get_list("front-token")) == (401, ["remove"])
+        assert not {"sAccessToken", "sRefreshToken"} & set_cookies(response).keys()
+        return
     if expected is None:
         assert_all_cleared(response)
         return
