@@ -22,9 +22,9 @@ SCRIPT = Path(__file__).parent / "nextjs_middleware.mjs"
 
 def test_nextjs_middleware_keeps_a_session_across_expiries(tmp_path: Path) -> None:
     require_npm_package("supertokens-auth-react")
-    with ServerProcess(tmp_path, "--access_token_lifetime_s=1") as server:
+    with ServerProcess(tmp_path, "--access_token_lifetime_s=4") as server:
         done = subprocess.run(
-            ["node", SCRIPT, server.url, "1"], capture_output=True, text=True, timeout=60, check=False
+            ["node", SCRIPT, server.url, "4"], capture_output=True, text=True, timeout=60, check=False
         )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
