@@ -16,7 +16,7 @@ from tornado.web import HTTPError
 from server import SITE
 from stormcellar.application import Application, Site
 from stormcellar.server.run import main
-from stormcellar.sessions import Session, TryRefreshTokenError
+from stormcellar.sessions import TryRefreshTokenError
 from stormcellar.settings import Settings
 from stormcellar.web.auth_time import SIGN_IN_TIME
 from stormcellar.web.handler import BaseHandler, ProtectedAPIHandler, ProtectedHandler
@@ -96,8 +96,8 @@ class FailingHandler(WithPage):
 class NeverContentHandler(WithPage, ProtectedHandler):
     """GET /never: goes on asking for a renewal, as if another clock or another key judged the new tokens."""
 
-    async def get_session(self) -> Session | None:
-        await super().get_session()
+    async def prepare(self) -> None:
+        await super().prepare()
         raise TryRefreshTokenError("never content")
 
     def get(self) -> None:
