@@ -130,7 +130,7 @@ def source_text() -> str:
 
 @cache
 def names_of_tests() -> set[str]:
-    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "stormcellar").rglob("test_*.py"))
     return set(re.findall(r"def (test_\w+)", text))
 
 

@@ -20,7 +20,7 @@ from stormcellar.tests.parts import ROOT
 from stormcellar.web.handler import BaseHandler, ProtectedHandler
 from stormcellar.web.live import ProtectedEventStreamHandler
 
-NPM = ROOT / "tests" / "npm" / "node_modules"
+NPM = ROOT / "stormcellar" / "tests" / "npm" / "node_modules"
 SCRIPTS = {
     "turbo": "/npm/@hotwired/turbo/dist/turbo.es2017-umd.js",
     "htmx": "/npm/htmx.org/dist/htmx.js",
