@@ -20,7 +20,11 @@ from stormcellar.tests.rendering import NOW_S, SESSION, STRIP, render
 Visit = Callable[..., Visitor]
 StartServer = Callable[..., ServerProcess]
 # Without the parent that starts the server again when a file is saved: a developer may be at work here.
-PROGRAM = (sys.executable, "-c", "import server; server.run_and_watch = server.run; server.main()")
+CODE = (
+    "from server import SITE; from stormcellar.server import run; "
+    "run.run_and_watch = lambda options: run.run(options, SITE); run.main(SITE)"
+)
+PROGRAM = (sys.executable, "-c", CODE)
 scripts_on_and_off = pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no-scripts"])
 
 
