@@ -36,6 +36,7 @@ from stormcellar.settings import Settings
 from stormcellar.testing.client import PASSWORD, Client
 from stormcellar.testing.clock import FakeClock, cheap_keys
 from stormcellar.testing.serving import ServerProcess
+from stormcellar.testing.waiting import until
 
 if TYPE_CHECKING:
     from stormcellar.tests.browser.conftest import Complaints
@@ -81,16 +82,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.option.async_test_timeout = max(config.option.async_test_timeout, PATIENCE_S)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to bring."""
-
-    async def look() -> None:
-        while not condition():
-            await asyncio.sleep(0.002)
-
-    await asyncio.wait_for(look(), PATIENCE_S)
 
 
 # -- an application for each test -------------------------------------------------------------------

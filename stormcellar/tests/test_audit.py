@@ -20,7 +20,8 @@ from stormcellar.events.audit import AuditEvent, AuditLog
 from stormcellar.events.journal import Event, EventName
 from stormcellar.sessions import StoreUnavailableError
 from stormcellar.testing.clock import FakeClock
-from stormcellar.tests.sessions.helpers import DAY, FaultyDatabase, until
+from stormcellar.testing.waiting import until
+from stormcellar.tests.sessions.helpers import DAY, FaultyDatabase
 from stormcellar.tests.support import database_at
 
 RETENTION_S = 90 * DAY

@@ -20,9 +20,9 @@ from stormcellar.application import Application
 from stormcellar.sessions import Session, TryRefreshTokenError
 from stormcellar.testing.client import PASSWORD, Client, json_of, set_cookies
 from stormcellar.testing.clock import FakeClock
+from stormcellar.testing.waiting import until
 from stormcellar.tests.handlers.mailbox import last_link, last_token, mails
 from stormcellar.tests.handlers.parts import LIFETIME_S, fail_to_end_sessions, with_settings
-from stormcellar.tests.sessions.helpers import until
 from stormcellar.tests.support import HERE, SITE
 
 NewClient = Callable[..., Client]

@@ -14,10 +14,10 @@ import pytest
 from stormcellar.sessions import Sessions, StoreUnavailableError, Tokens, UnauthorisedError
 from stormcellar.store.sqlite import SqliteDatabase
 from stormcellar.testing.clock import FakeClock, cheap_keys
+from stormcellar.testing.waiting import until
 from stormcellar.tests.support import running_engine, session_config
 
 DAY = 86400
-DEADLINE_S = 20  # how long a test waits for what must come soon; a test that passes never waits so long
 
 
 def run(place: Path | str, story: Callable[[Sessions, FakeClock], Awaitable[None]], **config: Any) -> None:
@@ -73,16 +73,6 @@ async def assert_session_is_dead(engine: Sessions, *all_tokens: Tokens) -> None:
             await refresh(engine, tokens)
         with pytest.raises(UnauthorisedError):
             await engine.get_session(tokens.access_token)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to bring."""
-
-    async def look() -> None:
-        while not condition():
-            await asyncio.sleep(0.002)
-
-    await asyncio.wait_for(look(), DEADLINE_S)
 
 
 async def caught_up(*engines: Sessions) -> None:

@@ -17,10 +17,11 @@ from stormcellar.store import Connection, presence
 from stormcellar.store.postgres import PostgresDatabase, read_address
 from stormcellar.store.postgres_connect import first_of, split_hosts, timeline_of
 from stormcellar.testing.clock import FakeClock
+from stormcellar.testing.waiting import until
 from stormcellar.tests.failover import Pair
 from stormcellar.tests.parts import require
 from stormcellar.tests.postgres import DATABASE, DEADLINE_S, PASSWORD_IN_ADDRESS, Cluster, Wire, set_limits
-from stormcellar.tests.sessions.helpers import refresh, sign_in, until, use
+from stormcellar.tests.sessions.helpers import refresh, sign_in, use
 from stormcellar.tests.support import running_engine
 
 NOTES = ("CREATE TABLE notes (body TEXT)",)

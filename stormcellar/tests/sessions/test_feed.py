@@ -16,8 +16,8 @@ from stormcellar.sessions.keys import CLOCK_MARGIN_S
 from stormcellar.sessions.session_store import FeedEntry
 from stormcellar.store import Connection
 from stormcellar.testing.clock import FakeClock
+from stormcellar.testing.waiting import DEADLINE_S, until
 from stormcellar.tests.sessions.helpers import (
-    DEADLINE_S,
     FaultyDatabase,
     caught_up,
     engine_on,
@@ -25,7 +25,6 @@ from stormcellar.tests.sessions.helpers import (
     run,
     run_two,
     sign_in,
-    until,
     use,
 )
 from stormcellar.tests.support import running_engine

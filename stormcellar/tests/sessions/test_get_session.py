@@ -36,16 +36,15 @@ from stormcellar.sessions import engine as engine_module
 from stormcellar.sessions.access_token import MAX_CLAIMS_BYTES
 from stormcellar.sessions.claims import PROTECTED_CLAIMS, strip_protected
 from stormcellar.testing.clock import FakeClock
+from stormcellar.testing.waiting import DEADLINE_S, until
 from stormcellar.tests.sessions.helpers import (
     DAY,
-    DEADLINE_S,
     FaultyDatabase,
     engine_on,
     refresh,
     run,
     run_two,
     sign_in,
-    until,
     use,
 )
 from stormcellar.tests.support import ISSUER

@@ -29,6 +29,7 @@ from stormcellar.sessions.keys import RELOAD_COOLDOWN_S, generate_private_key
 from stormcellar.sessions.session_store import StoredKey
 from stormcellar.store.sqlite import SqliteDatabase
 from stormcellar.testing.clock import FakeClock, cheap_keys
+from stormcellar.testing.waiting import until
 from stormcellar.tests.sessions.helpers import (
     DAY,
     FaultyDatabase,
@@ -38,7 +39,6 @@ from stormcellar.tests.sessions.helpers import (
     run,
     run_two,
     sign_in,
-    until,
     use,
 )
 from stormcellar.tests.support import ISSUER, running_engine, session_config

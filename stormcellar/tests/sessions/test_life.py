@@ -10,7 +10,8 @@ import pytest
 
 from stormcellar.sessions import Sessions, engine
 from stormcellar.testing.clock import FakeClock
-from stormcellar.tests.sessions.helpers import run, until
+from stormcellar.testing.waiting import until
+from stormcellar.tests.sessions.helpers import run
 
 
 def test_an_engine_that_is_started_again_keeps_house_once(tmp_path: Path) -> None:

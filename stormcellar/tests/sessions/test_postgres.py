@@ -30,6 +30,7 @@ from stormcellar.store import Connection, Database, one_statement  # noqa: E402
 from stormcellar.store import postgres as postgres_module  # noqa: E402
 from stormcellar.store.postgres import PostgresDatabase  # noqa: E402
 from stormcellar.testing.clock import FakeClock  # noqa: E402
+from stormcellar.testing.waiting import DEADLINE_S, until  # noqa: E402
 from stormcellar.tests.figures import Figures  # noqa: E402
 from stormcellar.tests.postgres import (  # noqa: E402
     DATABASE,
@@ -39,7 +40,7 @@ from stormcellar.tests.postgres import (  # noqa: E402
     Wire,
     set_limits,
 )
-from stormcellar.tests.sessions.helpers import DEADLINE_S, refresh, sign_in, until, use  # noqa: E402
+from stormcellar.tests.sessions.helpers import refresh, sign_in, use  # noqa: E402
 from stormcellar.tests.sessions.test_store import NOTES, a_row, insert, notes, rotate  # noqa: E402
 from stormcellar.tests.support import running_engine  # noqa: E402
 

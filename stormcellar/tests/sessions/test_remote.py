@@ -34,7 +34,8 @@ from stormcellar.sessions import (
 from stormcellar.sessions.keys import SigningKey
 from stormcellar.sessions.remote_keys import CACHE_S, COOLDOWN_S, MAX_DOCUMENT_BYTES, RemoteKeys, parse_jwks
 from stormcellar.testing.clock import FakeClock
-from stormcellar.tests.sessions.helpers import sign_in, until
+from stormcellar.testing.waiting import until
+from stormcellar.tests.sessions.helpers import sign_in
 from stormcellar.tests.support import ISSUER, running_engine
 
 

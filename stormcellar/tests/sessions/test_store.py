@@ -24,7 +24,8 @@ from stormcellar.store import sqlite as sqlite_module
 from stormcellar.store.migrations import NOT_FOR_OLDER
 from stormcellar.store.sqlite import SqliteDatabase
 from stormcellar.testing.clock import FakeClock, cheap_keys
-from stormcellar.tests.sessions.helpers import DEADLINE_S, refresh, sign_in
+from stormcellar.testing.waiting import DEADLINE_S
+from stormcellar.tests.sessions.helpers import refresh, sign_in
 from stormcellar.tests.support import database_at, session_config
 
 NOW = 1_800_000_000.0
