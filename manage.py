@@ -3,18 +3,13 @@
 
 import sys
 
-from stormcellar import terminal
+from stormcellar.start import check_packages
 
-try:
-    from server import SITE
-    from stormcellar.commands import cli
-except ModuleNotFoundError as missing:
-    if missing.name not in ("tornado", "jwt", "cryptography"):
-        raise
-    sys.exit(
-        f"{missing.name} is not installed for this Python. In the clone type `.venv/bin/python manage.py` "
-        "(`make run` makes .venv); elsewhere install requirements/run.txt."
-    )
+check_packages("manage.py")
+
+from server import SITE
+from stormcellar import terminal
+from stormcellar.commands import cli
 
 
 def main(words: list[str]) -> int:
