@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The pages of one's own account: /account and what it leads to. They work without script.
 
-Whatever can cost people their account asks for a sign-in of the last minutes (recent_sign_in.py). None of the
-pages asks for a confirmed address: whoever mistyped it must be able to correct it.
+A page that can cost users their account asks for a sign-in of the last minutes. No page asks for a confirmed
+address: a user who mistyped the address must be able to correct it.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from handlers.base import BaseHandler
 from stormcellar.accounts import FieldErrors, ThrottledError, User, WrongCredentialsError
+from stormcellar.api.refresh import CHECK_COOKIES
 from stormcellar.web import limits, staying, why_ended
 from stormcellar.web.handler import SMALL_BODY_BYTES
 from stormcellar.web.sign_up import CLOSED, RegistrationClosedError, sign_up_once
-from stormcellar.web.signing_in import CHECK_COOKIES
 
 
 class CredentialsHandler(BaseHandler):

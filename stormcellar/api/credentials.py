@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The JSON endpoints that frontend SDKs call, and the way round them for browsers without script.
+"""The JSON endpoints with which frontend SDKs sign up, in and out.
 
 Business answers are HTTP 200 with a `status`; 401 always means the session (clients then refresh).
 Source: SuperTokens' frontend driver interface (FDI), EmailPassword, Session and JWT recipes.
@@ -10,12 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from stormcellar.accounts import FieldErrors, User, WrongCredentialsError
-from stormcellar.api.bodies import (
-    APIHandler,
-    field_error,
-    form_fields,
-    user_as_json,
-)
+from stormcellar.api.bodies import APIHandler, field_error, form_fields, user_as_json
 from stormcellar.sessions import SessionError, TryRefreshTokenError, UnauthorisedError
 from stormcellar.sessions.feed import SIGNED_OUT
 from stormcellar.web import ended, limits

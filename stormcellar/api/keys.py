@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from stormcellar.api.bodies import (
-    APIHandler,
-)
+from stormcellar.api.bodies import APIHandler
 
 MAX_JWKS_AGE_S = 3600  # a key that had to be withdrawn is not trusted longer by those who cache
 

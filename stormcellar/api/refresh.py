@@ -9,9 +9,7 @@ from urllib.parse import urlencode
 
 from tornado.web import stream_request_body
 
-from stormcellar.api.bodies import (
-    APIHandler,
-)
+from stormcellar.api.bodies import APIHandler
 from stormcellar.sessions import Session, SessionError, StoreUnavailableError, UnauthorisedError
 from stormcellar.web import ended, kept_form, renewal
 from stormcellar.web.caller import is_digits
@@ -19,7 +17,9 @@ from stormcellar.web.device import SeenFrom
 from stormcellar.web.handler import BaseHandler
 from stormcellar.web.renewal_table import caller_of, is_speculative
 from stormcellar.web.return_address import return_address
-from stormcellar.web.signing_in import CHECK_COOKIES
+
+CHECK_COOKIES = "checkCookies"
+"""The name in a query that asks whether the browser has kept the session's cookies."""
 
 ROUNDS_COOKIE = "sRefreshRounds"
 ROUNDS_WINDOW_S = 20

@@ -40,10 +40,10 @@ def _watched(folder: Path, *, every_file: bool) -> Iterator[str]:
 
 
 def changed(before: Snapshot, after: Snapshot) -> str:
-    """The name of a file that was changed, added or removed; "" if there is none."""
+    """Return the path of a file that was changed, added or removed; "" if there is none."""
     for path in sorted(before.keys() | after.keys()):
         if before.get(path) != after.get(path):
-            return os.path.relpath(path)
+            return path
     return ""
 
 

@@ -137,9 +137,9 @@ class Parent:
         return Failure(f"The server ended with status {await process.wait()}. Its terminal may say why.")
 
     async def _change(self, seen: files.Snapshot) -> None:
-        while not (name := files.changed(seen, files.snapshot(self._folder, self._more))):  # noqa: ASYNC110 - of files
+        while not (path := files.changed(seen, files.snapshot(self._folder, self._more))):  # noqa: ASYNC110 - of files
             await asyncio.sleep(LOOK_INTERVAL_S)
-        log.info("%s has changed", name)
+        log.info("%s has changed", path)
 
     async def _show(self, failure: Failure, seen: files.Snapshot) -> None:
         """Answer with the failure until a file is saved."""
