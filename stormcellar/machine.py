@@ -3,13 +3,15 @@
 
 A container sees the cores and the memory of its host, but its control group (cgroup) may allow it less.
 These functions return the smallest of all limits: the host's, the CPU affinity's, and those of each control
-group from the process's own up to the root. Control groups of version 1 and of version 2 are read.
+group from the process's own up to the root. Control groups of version 1 and of version 2 are read,
+once in a process.
 
 Source: the Linux kernel's cgroup-v1 and cgroup-v2 documentation; proc_pid_mountinfo(5).
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path("/")
 
 
+@functools.cache
 def cores(root: Path = ROOT) -> int:
     """Return how many cores this process may keep busy, at least 1. Half a core counts as one.
 
@@ -29,6 +32,7 @@ def cores(root: Path = ROOT) -> int:
     return max(1, min([available, *(math.ceil(quota) for quota in _cpu_quotas(root))]))
 
 
+@functools.cache
 def memory_bytes(root: Path = ROOT) -> int:
     """Return how much memory this process and its neighbours in the control group may use together."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

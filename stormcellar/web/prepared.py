@@ -68,6 +68,7 @@ def objection(handler: type, base: type) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=1024)  # most handlers share a few methods, and parsing one takes a millisecond
 def _what_is_wrong(method: Callable[..., Any]) -> str:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(method)))
