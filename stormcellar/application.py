@@ -66,7 +66,7 @@ from stormcellar.web.known_clients import KnownClients
 from stormcellar.web.live import LiveConnections
 from stormcellar.web.mails import Mails, make_mailer
 from stormcellar.web.proxies import Proxies
-from stormcellar.web.static import NotFoundHandler
+from stormcellar.web.static import NotFoundHandler, SiteStaticHandler
 from stormcellar.web.target import to_origin_form
 from stormcellar.web.transfer import CookieJar
 
@@ -157,8 +157,8 @@ class Application(TornadoApplication):
             compiled_template_cache=not options.debug,
             static_hash_cache=not options.debug,
         )
-        # For static_url() in templates. As an argument it makes Tornado put routes of its own before ours.
-        self.settings["static_path"] = str(folder / "static")
+        # For static_url() in templates. As arguments they make Tornado put routes of its own before ours.
+        self.settings.update(static_path=str(folder / "static"), static_handler_class=SiteStaticHandler)
 
     def _verify_only(self, global_claim_validators: Sequence[ClaimValidator]) -> None:
         options = self.options
@@ -239,7 +239,7 @@ class Application(TornadoApplication):
             **engine_options,
         )
         self.mails = Mails(
-            self.folder / "templates" / "mail",
+            self.folder / "templates",
             Outbox(
                 self.database,
                 clock=clock,

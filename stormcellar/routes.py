@@ -52,7 +52,7 @@ def _standing(static_path: Path) -> list[URLSpec]:
     return [
         URLSpec(r"/refresh-session", refresh_page.RefreshPageHandler, name="refresh_session"),
         URLSpec(r"/refresh-session/stopped", refresh_page.RefreshStoppedHandler),
-        URLSpec(r"/static/(.*)", static.StaticHandler, {"path": static_path}, name="static"),
+        URLSpec(r"/static/(.*)", static.SiteStaticHandler, {"path": static_path}, name="static"),
         URLSpec(r"/healthz", operations.HealthHandler),
         URLSpec(r"/readyz", operations.ReadyHandler),
         URLSpec(r"/metrics", operations.MetricsHandler),

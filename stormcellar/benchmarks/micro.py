@@ -35,7 +35,7 @@ from stormcellar.sessions import SessionConfig, Sessions, SystemClock, access_to
 from stormcellar.settings import Settings
 from stormcellar.store import Database
 from stormcellar.store.sqlite import SqliteDatabase
-from stormcellar.web.templates import PageLoader
+from stormcellar.web.templates import page_loader
 from stormcellar.web.transfer import CookieJar, Transfer
 
 DATABASE_VARIABLE = "STORMCELLAR_BENCHMARK_DATABASE"
@@ -193,7 +193,7 @@ async def tornado_head() -> Call:
 
 
 async def render() -> Call:
-    page = PageLoader(str(HERE / "templates")).load("page.html")
+    page = page_loader(HERE / "templates").load("page.html")
     return lambda: page.generate(user_id=USER_ID)
 
 

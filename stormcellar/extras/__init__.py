@@ -6,8 +6,8 @@ its routes, claims and validators, opens its tables, and shows what it says abou
 and at sign-in. In verify-only mode accounts are another server's: there an extra has no routes and keeps
 nothing, and at most says what a session must have done at that server.
 
-Templates of an extra are named from the folder `templates/`: "../extras/passkeys/templates/list.html". In
-them "base.html" and "account/_form_error.html" are the kit's own.
+Templates of an extra are in its folder `templates/`, its mails in `templates/mail/`. A file of the site with
+the same name replaces each of them: `templates/passkeys/list.html`. They extend "/base.html".
 """
 
 from __future__ import annotations

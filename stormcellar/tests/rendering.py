@@ -5,8 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tornado.template import Loader
-
 from handlers.devices import Device
 from stormcellar.accounts import EmailChange, Mail, User
 from stormcellar.accounts.kept_forms import KeptForm
@@ -15,9 +13,10 @@ from stormcellar.events.audit import AuditEvent
 from stormcellar.settings import Settings
 from stormcellar.web.addresses import Addresses, with_return
 from stormcellar.web.device import SeenFrom
+from stormcellar.web.templates import page_loader
 
 ROOT = Path(__file__).parents[2]
-LOADER = Loader(str(ROOT / "templates"))
+LOADER = page_loader(ROOT / "templates")
 ADDRESSES = Addresses.of(Settings())
 NOW_S = 1_800_000_000
 SESSION = SimpleNamespace(

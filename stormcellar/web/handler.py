@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
 from tornado.locale import Locale, get_supported_locales
+from tornado.template import BaseLoader
 from tornado.web import HTTPError, RequestHandler
 
 from stormcellar.accounts import ThrottledError, TooBusyError, WrongCredentialsError
@@ -54,7 +55,7 @@ from stormcellar.web.prepared import PrepareSkipped, guarded, is_guarded
 from stormcellar.web.renewal_table import caller_of
 from stormcellar.web.return_address import return_address
 from stormcellar.web.target import hostname, http_origin, is_same_host
-from stormcellar.web.templates import PageLoader
+from stormcellar.web.templates import page_loader
 from stormcellar.web.transfer import Method, Transfer
 
 if TYPE_CHECKING:
@@ -361,8 +362,8 @@ class BaseHandler(RequestHandler):
             self.set_header("Access-Control-Allow-Origin", origin)
             self.set_header("Access-Control-Allow-Credentials", "true")
 
-    def create_template_loader(self, template_path: str) -> PageLoader:
-        return PageLoader(template_path)
+    def create_template_loader(self, template_path: str) -> BaseLoader:
+        return page_loader(template_path)
 
     def get_template_namespace(self) -> dict[str, Any]:
         options = self.app.options

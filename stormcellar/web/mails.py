@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The mails of the site: templates/mail/ holds each as text, whose first line is the subject, and as HTML.
+"""The mails of the site: templates/mail/ has each as text, whose first line is the subject, and as HTML.
 
 A request stores its mails in the outbox before it answers, and a background task sends them. So no answer
 waits for a mail server, and no mail is lost when a server stops. Links begin with the site's public address,
@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from tornado.template import Loader
-
 from stormcellar.accounts import Delivery, Mail, Mailbox, Mailer, NoMailer, OneTimeToken, Outbox, SmtpMailer
 from stormcellar.accounts.smtp import CONVERSATION_S, SMTP_TIMEOUT_S
 from stormcellar.sessions.engine import DEFAULT_TENANT
 from stormcellar.settings import Settings
+from stormcellar.web.templates import page_loader, text_loader
 
 log = logging.getLogger("stormcellar.mail")
 
@@ -65,7 +64,7 @@ class Mails:
     """Writes mails from templates and has them sent.
 
     Args:
-        folder: where the templates are.
+        folder: the site's templates; the mails are in `mail/` there, or among the kit's.
         outbox: where mails wait.
         mailer: what sends them.
         site_name: the name that recipients know the site by.
@@ -81,8 +80,8 @@ class Mails:
         self.delivery = Delivery(outbox, mailer)
         self._site_name = site_name
         self._link_base = link_base
-        self._texts = Loader(str(folder), autoescape=None)
-        self._pages = Loader(str(folder))
+        self._texts = text_loader(folder)
+        self._pages = page_loader(folder)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -171,10 +170,10 @@ class Mails:
     def write(self, to: str, template: str, **variables: Any) -> Mail:
         """Return the mail that `templates/mail/<template>.txt` and `.html` make of the variables."""
         known = {"site_name": self._site_name, **variables}
-        text = self._texts.load(f"{template}.txt").generate(**known).decode()
+        text = self._texts.load(f"mail/{template}.txt").generate(**known).decode()
         head, _, body = text.strip().partition("\n")
         subject = head.removeprefix("Subject:").strip()
-        html = self._pages.load(f"{template}.html").generate(subject=subject, **known).decode()
+        html = self._pages.load(f"mail/{template}.html").generate(subject=subject, **known).decode()
         return Mail(to, subject, body.strip() + "\n", html.strip() + "\n")
 
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import http
+import os.path
 from typing import Any
 
 from tornado.web import HTTPError, StaticFileHandler
 
+from stormcellar.pages import STATIC
 from stormcellar.web.access_log import log_failure
 from stormcellar.web.file_versions import FileVersions, is_same_version
 from stormcellar.web.handler import SMALL_BODY_BYTES, BaseHandler
@@ -71,3 +73,16 @@ class StaticHandler(StaticFileHandler):
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         log_failure(self, value)
+
+
+class SiteStaticHandler(StaticHandler):
+    """GET /static/...: the file of the site, or the kit's if the site has no file of that name."""
+
+    @classmethod
+    def get_absolute_path(cls, root: str, path: str) -> str:
+        own = super().get_absolute_path(root, path)
+        return own if os.path.exists(own) else super().get_absolute_path(str(STATIC), path)
+
+    def validate_absolute_path(self, root: str, absolute_path: str) -> str | None:
+        is_kits = absolute_path.startswith(str(STATIC) + os.path.sep)
+        return super().validate_absolute_path(str(STATIC) if is_kits else root, absolute_path)

@@ -27,9 +27,6 @@ except ImportError:
 if TYPE_CHECKING:
     from stormcellar.extras.authenticator.part import Authenticator
 
-TEMPLATES = "../stormcellar/extras/authenticator/templates/"
-MAILS = "../" + TEMPLATES + "mail/"
-
 
 class CodeHandler(ProtectedHandler):
     """What the pages share."""
@@ -46,7 +43,7 @@ class CodeHandler(ProtectedHandler):
         """The account's owner may be somebody else than whoever is here (OWASP ASVS 5.0, 6.3.7)."""
         user = await self.app.accounts.get(self.session.user_id)
         if user is not None:
-            await self.app.mails.post(user.email, MAILS + mail)
+            await self.app.mails.post(user.email, mail)
 
     def note(self, name: EventName, what: str = "") -> None:
         self.app.journal.record(name, user_id=self.session.user_id, detail=what)
@@ -93,7 +90,7 @@ class SecondFactorHandler(CodeHandler):
 
     def _show(self, errors: dict[str, str]) -> None:
         self.render(
-            TEMPLATES + "second_factor.html",
+            "authenticator/second_factor.html",
             errors=errors,
             redirect_back=self.redirect_back(),
             is_recovery=self.get_argument("with", "") == "recovery",
@@ -127,12 +124,14 @@ class AuthenticatorHandler(CodeHandler):
         app = await self.part.apps.find(self.session.user_id)
         if app is not None and app.is_confirmed:
             left = await self.part.apps.recovery_codes_left(self.session.user_id)
-            self.render(TEMPLATES + "on.html", errors=errors, form=form, codes_left=left)
+            self.render("authenticator/on.html", errors=errors, form=form, codes_left=left)
         elif app is not None and app.secret is not None and app.is_being_set_up_in(self.session.handle):
             text = codes.as_text(app.secret)
-            self.render(TEMPLATES + "set_up.html", errors=errors, secret=text, has_qr_code=segno is not None)
+            self.render(
+                "authenticator/set_up.html", errors=errors, secret=text, has_qr_code=segno is not None
+            )
         else:
-            self.render(TEMPLATES + "off.html")
+            self.render("authenticator/off.html")
 
 
 class QRCodeHandler(CodeHandler):
@@ -170,8 +169,8 @@ class ConfirmationHandler(AuthenticatorHandler):
             await self.show(self.refuse(error))
         else:
             self.note("factor added", "authenticator app")
-            await self.tell("switched_on")
-            self.render(TEMPLATES + "recovery_codes.html", recovery_codes=recovery_codes)
+            await self.tell("authenticator_on")
+            self.render("authenticator/recovery_codes.html", recovery_codes=recovery_codes)
 
 
 class RecoveryCodesHandler(AuthenticatorHandler):
@@ -191,7 +190,7 @@ class RecoveryCodesHandler(AuthenticatorHandler):
         else:
             await self.part.apps.replace_recovery_codes(self.session.user_id, recovery_codes)
             self.note("factor added", "new recovery codes")
-            self.render(TEMPLATES + "recovery_codes.html", recovery_codes=recovery_codes)
+            self.render("authenticator/recovery_codes.html", recovery_codes=recovery_codes)
 
 
 class RemovalHandler(AuthenticatorHandler):
@@ -209,5 +208,5 @@ class RemovalHandler(AuthenticatorHandler):
             await self.show(self.refuse(error), "removal")
         else:
             self.note("factor removed", "authenticator app")
-            await self.tell("switched_off")
+            await self.tell("authenticator_off")
             self.see_other("/account/authenticator")

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from stormcellar.extras.passkeys.part import Passkeys
 
 HERE = Path(__file__).parent
-TEMPLATES = "../stormcellar/extras/passkeys/templates/"
-MAILS = "../" + TEMPLATES + "mail/"
 BROWSER_COOKIE = "sPasskeyBrowser"
 MOST_COOKIE_CHARACTERS = 64
 
@@ -53,7 +51,7 @@ class PasskeyPart:
 
     async def tell(self, owner: User, mail: str) -> None:
         """The account's owner may be somebody else than whoever is here (OWASP ASVS 5.0, 6.3.7)."""
-        await cast(BaseHandler, self).app.mails.post(owner.email, MAILS + mail)
+        await cast(BaseHandler, self).app.mails.post(owner.email, mail)
 
     def browser(self, *, is_new_ok: bool = False) -> str:
         """What this browser is known by, to which challenges are bound; "" if it is not known yet."""
@@ -86,7 +84,7 @@ class PasskeysHandler(PasskeyPart, ProtectedHandler):
 
     async def show(self, errors: dict[str, str]) -> None:
         passkeys = await self.part.store.list(self.session.user_id)
-        self.render(TEMPLATES + "list.html", passkeys=passkeys, errors=errors)
+        self.render("passkeys/list.html", passkeys=passkeys, errors=errors)
 
 
 class NameHandler(PasskeysHandler):
@@ -101,7 +99,7 @@ class NameHandler(PasskeysHandler):
         if passkey is None:
             self.see_other("/account/passkeys")
         else:
-            self.render(TEMPLATES + "name.html", passkey=passkey)
+            self.render("passkeys/name.html", passkey=passkey)
 
     async def post(self) -> None:
         credential_id, name = self.get_body_argument("credential_id", ""), self.get_body_argument("name", "")
@@ -121,7 +119,7 @@ class RemovalHandler(PasskeysHandler):
         try:
             credential_id = self.get_body_argument("credential_id", "")
             if await self.part.store.remove(self.session.user_id, credential_id):
-                await self.tell(await self.user(), "removed")
+                await self.tell(await self.user(), "passkey_removed")
                 self.app.journal.record("factor removed", user_id=self.session.user_id, detail="passkey")
         except PasskeyRefusedError as error:
             self.set_status(422)
@@ -178,7 +176,7 @@ class RegistrationHandler(PasskeyPart, ProtectedAPIHandler):
             self.finish({"status": "REFUSED", "message": str(error)})
         else:
             if is_new:
-                await self.tell(user, "added")
+                await self.tell(user, "passkey_added")
                 self.app.journal.record("factor added", user_id=user.user_id, detail="passkey")
             self.finish({"status": "OK"})
 

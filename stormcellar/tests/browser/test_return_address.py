@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 import pytest
 from playwright.sync_api import Dialog, Error, Page, Request, Route
 
+from stormcellar.pages import STATIC
 from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints
 from stormcellar.tests.browser.visitor import PASSWORD, Visitor
@@ -40,7 +41,7 @@ def judge_page(page: Page) -> Page:
 
     def answer(route: Route) -> None:
         if route.request.url.endswith(".js"):
-            route.fulfill(path=ROOT / "static" / "return-address.js", content_type="text/javascript")
+            route.fulfill(path=STATIC / "return-address.js", content_type="text/javascript")
         else:
             route.fulfill(body="<!doctype html><title>empty</title>", content_type="text/html")
 

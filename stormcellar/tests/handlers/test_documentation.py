@@ -28,6 +28,7 @@ from tornado.websocket import websocket_connect
 from stormcellar.accounts import Mailbox
 from stormcellar.api.openapi import description
 from stormcellar.application import Application
+from stormcellar.pages import STATIC
 from stormcellar.testing.client import Client, json_of
 from stormcellar.testing.clock import FakeClock
 from stormcellar.testing.serving import ROOT
@@ -96,9 +97,10 @@ class Program:
 def templates(app: Application, tmp_path: Path) -> Path:
     """A copy of the templates, in which a page may write its own."""
     folder = Path(shutil.copytree(ROOT / "templates", tmp_path / "templates"))
+    (folder / "mail").mkdir()
     app.settings["template_path"] = str(folder)
     app.mails = Mails(
-        folder / "mail",
+        folder,
         app.mails.delivery.outbox,
         Mailbox(),
         site_name=app.options.site_name,
@@ -150,7 +152,7 @@ def test_what_scripts_of_the_documentation_import_is_exported() -> None:
     seen = 0
     for path in DOCS.glob("*.md"):
         for names, module in MODULE.findall("\n".join(blocks(path.name, "js"))):
-            source = (ROOT / "static" / module).read_text(encoding="utf-8")
+            source = (STATIC / module).read_text(encoding="utf-8")
             for name in names.split(","):
                 assert re.search(rf"^export (async )?function {name.strip()}\b", source, re.MULTILINE), name
                 seen += 1

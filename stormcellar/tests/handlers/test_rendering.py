@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Our way to fill templates gives the pages that Tornado's gives, in fewer steps."""
+"""Templates are found in the site first, and their pages are those that Tornado's own loader makes."""
 
 from __future__ import annotations
 
-import gc
 import linecache
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ from hypothesis import strategies as st
 from tornado import escape
 from tornado.template import Loader
 
-from stormcellar.tests.rendering import ROOT
+from stormcellar.pages import TEMPLATES
 from stormcellar.web import templates as rendering
-from stormcellar.web.templates import PageLoader
+from stormcellar.web.templates import page_loader, text_loader
 
 HOSTILE = ["<script>", "a&b", "\"'>", "ünï", "", "\0", "plain", 17, None, b"bytes <b>", b"bytes", 1.5]
 
@@ -42,59 +40,64 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("value", HOSTILE)
 def test_every_page_is_byte_for_byte_the_one_that_tornado_makes(folder: Path, name: str, value: Any) -> None:
     expected = Loader(str(folder)).load(name).generate(value=value)
-    assert PageLoader(str(folder)).load(name).generate(value=value) == expected
+    assert page_loader(folder).load(name).generate(value=value) == expected
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_no_text_is_escaped_otherwise(text: str) -> None:
-    assert rendering.escaped(text) == escape.utf8(escape.xhtml_escape(text))
-
-
-def test_every_value_of_our_pages_is_written_in_one_step() -> None:
-    """Otherwise Tornado's compiler has changed, and pages cost more than they need."""
-    folder = ROOT / "templates"
-    loader = PageLoader(str(folder))
-    codes = [loader.load(str(path.relative_to(folder))).code for path in folder.rglob("*.html")]
-    assert not any("_tt_utf8(xhtml_escape(_tt_tmp))" in code for code in codes)
-    assert any("_tt_append(_tt_escaped(" in code for code in codes)
-
-
-def test_a_template_is_read_and_compiled_once_and_leaves_pythons_cache_of_lines_alone(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loader = PageLoader(str(folder))
-    cleared: list[None] = []
-    monkeypatch.setattr(linecache, "clearcache", lambda: cleared.append(None))
-    loader.load("page.html").generate(value=1)
-    template = loader.load("page.html")
-    template.generate(value=2)
-    assert loader.load("page.html") is template
-    assert cleared == []
+def test_text_is_escaped_as_tornado_escapes_it(text: str) -> None:
+    assert rendering.escaped(text.encode()) == escape.utf8(escape.xhtml_escape(text))
 
 
 def test_a_failing_template_shows_its_own_line_in_the_traceback(folder: Path) -> None:
     (folder / "broken.html").write_text("<p>\n{{ value.missing }}\n</p>")
     with pytest.raises(AttributeError) as caught:
-        PageLoader(str(folder)).load("broken.html").generate(value=1)
+        page_loader(folder).load("broken.html").generate(value=1)
     frame = caught.traceback[-1]
     assert "value.missing" in linecache.getline(
         str(frame.path), frame.lineno + 1, frame._rawentry.tb_frame.f_globals
     )
 
 
-def test_a_page_that_was_made_leaves_nothing_to_the_garbage_collector(folder: Path) -> None:
-    """What holds on to itself also holds the handler, the request and the connection."""
+# -- two folders --------------------------------------------------------------------------------------
 
-    class Value:
-        def __str__(self) -> str:
-            return "x"
 
-    gc.disable()
-    try:
-        value = Value()
-        gone = weakref.ref(value)
-        PageLoader(str(folder)).load("page.html").generate(value=value)
-        del value
-        assert gone() is None
-    finally:
-        gc.enable()
+def test_a_template_of_the_site_replaces_the_kits_of_that_name(folder: Path) -> None:
+    (folder / "part.html").unlink()
+    page = page_loader(folder).load("dev/mailbox.html")
+    assert page.generate(mails=[]).startswith(b"<title>Mailbox</title>")
+    (folder / "error.html").write_text("ours")
+    assert page_loader(folder).load("error.html").generate() == b"ours"
+
+
+def test_a_part_of_the_site_replaces_the_kits_in_the_kits_own_pages(folder: Path) -> None:
+    (folder / "mail").mkdir()
+    (folder / "mail" / "_layout.html").write_text("ours: {% block content %}{% end %}")
+    page = page_loader(folder).load("mail/verify_email.html")
+    assert page.generate(site_name="S", link="L", lifetime="1 hour", subject="T").startswith(b"ours: ")
+
+
+def test_a_leading_slash_names_a_template_from_any_folder(folder: Path) -> None:
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "page.html").write_text('{% extends "/base.html" %}{% block title %}t{% end %}')
+    assert page_loader(folder).load("deep/er/page.html").generate() == b"<title>t</title>"
+
+
+def test_a_template_outside_the_folders_extends_a_page_of_a_subfolder(folder: Path) -> None:
+    (folder.parent / "outside.html").write_text('{% extends "/account/deleted.html" %}')
+    (folder / "account").mkdir()
+    (folder / "account" / "deleted.html").write_text(
+        '{% extends "../base.html" %}{% block title %}d{% end %}'
+    )
+    assert page_loader(folder).load("../outside.html").generate() == b"<title>d</title>"
+
+
+def test_plain_text_is_not_escaped(folder: Path) -> None:
+    (folder / "note.txt").write_text("{{ value }}")
+    assert text_loader(folder).load("note.txt").generate(value="a & b") == b"a & b"
+
+
+def test_a_template_that_no_folder_has_is_named_with_the_folders(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no template none\.html in ") as caught:
+        page_loader(folder).load("none.html")
+    assert str(folder) in str(caught.value)
+    assert str(TEMPLATES) in str(caught.value)

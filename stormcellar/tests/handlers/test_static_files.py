@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from tornado.httpclient import HTTPResponse
+from tornado.web import StaticFileHandler
 
 import server
 from stormcellar.application import Application
+from stormcellar.pages import STATIC
 from stormcellar.testing.client import Client
+from stormcellar.web.static import SiteStaticHandler
 
 OLD, NEW = b"the old text, some bytes", b"THE NEW TEXT, SOME BYTES"
 LONG_AGO = 1_700_000_000
@@ -79,3 +82,41 @@ async def test_a_changed_file_is_not_taken_for_unchanged(client: Client, file: P
     write(file, NEW, LONG_AGO + 60)
     answer = await ask(client, file, If_None_Match=tag)
     assert (answer.code, answer.body) == (200, NEW)
+
+
+# -- the kit's files, where the site has none ---------------------------------------------------------
+
+
+@pytest.fixture
+def own_static(app: Application, tmp_path: Path) -> Path:
+    """The folder of static files of another site, at /own/."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    app.add_handlers(r".*", [(r"/own/(.*)", SiteStaticHandler, {"path": folder})])
+    return folder
+
+
+@pytest.mark.gen_test
+async def test_a_static_file_of_the_site_replaces_the_kits(client: Client, own_static: Path) -> None:
+    kits = await client.get("/own/style.css")
+    assert (kits.code, kits.body) == (200, (STATIC / "style.css").read_bytes())
+    (own_static / "style.css").write_bytes(NEW)
+    own = await client.get("/own/style.css")
+    assert (own.code, own.body) == (200, NEW)
+    assert own.headers["Etag"] != kits.headers["Etag"]
+
+
+@pytest.mark.gen_test
+async def test_only_files_of_the_two_folders_are_served(client: Client, own_static: Path) -> None:
+    (own_static.parent / "beside.txt").write_text("private")
+    for path in ("../beside.txt", "../__init__.py", "../templates/error.html", "behaviours", "", "none.js"):
+        assert (await client.get(f"/own/{path}")).code in (403, 404), path
+
+
+def test_the_address_of_a_kits_file_has_the_version_of_its_content(tmp_path: Path) -> None:
+    settings = {"static_path": str(tmp_path)}
+    kits = SiteStaticHandler.make_static_url(settings, "style.css")
+    assert kits == f"/static/style.css?v={StaticFileHandler.get_content_version(str(STATIC / 'style.css'))}"
+    (tmp_path / "style.css").write_bytes(NEW)
+    StaticFileHandler.reset()
+    assert SiteStaticHandler.make_static_url(settings, "style.css") not in ("/static/style.css", kits)
