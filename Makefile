@@ -11,7 +11,7 @@ QUICK := $(ANYWHERE) and not slow
 QUICKLY = PYTHONDONTWRITEBYTECODE= $(if $(shell findmnt -no OPTIONS /dev/shm 2>/dev/null | grep -vw noexec),PYTEST_DEBUG_TEMPROOT=/dev/shm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check faults bench example format docs lock audit fuzz fresh clean
+.PHONY: help run test check faults bench example format docs site wheel lock audit fuzz fresh clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,15 @@ docs: ## write docs/settings.md and docs/commands.md anew
 	.venv/bin/python -m stormcellar.commands.reference > docs/commands.md.new
 	mv docs/commands.md.new docs/commands.md
 
+site: ## copy the site to stormcellar/site, from which new sites are written
+	@stormcellar/tools/copy-site
+
+wheel: ## build the package stormcellar into dist/
+	@stormcellar/tools/setup checks
+	.venv/bin/python -m pip wheel -q --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build stormcellar.egg-info
+	@ls dist
+
 lock: ## pin every package with its hashes: each .lock from the .txt beside it
 	@stormcellar/tools/setup tools
 	@stormcellar/tools/lock $(ARGS)
@@ -85,5 +94,5 @@ fresh: ## try both commands of the README on a bare Debian 12 and a bare Debian 
 	@stormcellar/tools/fresh $(ARGS)
 
 clean: ## remove what can be made again; var/ with its secrets and data stays
-	rm -rf .venv .venv-interop .venv-patroni .venv-tools .venv-fuzz .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis stormcellar/tests/.artifacts */node_modules stormcellar/tests/npm/node_modules stormcellar/benchmarks/peers/node_modules examples/.build
+	rm -rf .venv .venv-interop .venv-patroni .venv-tools .venv-fuzz .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist stormcellar.egg-info stormcellar/tests/.artifacts */node_modules stormcellar/tests/npm/node_modules stormcellar/benchmarks/peers/node_modules examples/.build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -49,9 +49,9 @@ async def serve(sessions: int) -> None:
     """Listen, say where and with which tokens, then do what comes in a line: memory, revoke, end."""
     from tornado.netutil import bind_sockets
 
-    from server import make_app
     from stormcellar.server.http_server import make_http_server
     from stormcellar.settings import Settings
+    from stormcellar.tests.site import make_app
 
     with tempfile.TemporaryDirectory() as folder:
         app = make_app(Settings(data_dir=Path(folder), rate_limits=False, max_sockets_per_user=100_000))

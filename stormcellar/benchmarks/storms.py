@@ -37,9 +37,9 @@ async def serve() -> None:
     """Listen until the other end of standard input is closed; the first line is the port."""
     from tornado.netutil import bind_sockets
 
-    from server import make_app
     from stormcellar.server.http_server import make_http_server
     from stormcellar.settings import Settings
+    from stormcellar.tests.site import make_app
 
     with tempfile.TemporaryDirectory() as folder:
         app = make_app(Settings(data_dir=Path(folder)))

@@ -31,12 +31,12 @@ from tornado.httpserver import HTTPServer  # noqa: E402
 from tornado.netutil import bind_sockets  # noqa: E402
 from tornado.web import Application, RequestHandler, URLSpec, authenticated  # noqa: E402
 
-from server import SITE  # noqa: E402
 from stormcellar import server as processes  # noqa: E402
 from stormcellar.application import Application as KitApplication  # noqa: E402
 from stormcellar.events import logs  # noqa: E402
 from stormcellar.server.http_server import make_http_server  # noqa: E402
 from stormcellar.settings import Settings  # noqa: E402
+from stormcellar.tests.site import SITE  # noqa: E402
 from stormcellar.web.handler import ProtectedHandler  # noqa: E402
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from stormcellar import pages
 from stormcellar.application import Site
 from stormcellar.commands.command import JSON, Argument, Call, Command
 from stormcellar.commands.output import CommandError, print_json
@@ -129,6 +130,8 @@ def check_is_free(page: Page, site: Site) -> None:
     for file in page.files:
         if (site.folder / file).exists():
             raise CommandError(f"{file} is there already; choose another name")
+        if (pages.HERE / file).exists():
+            raise CommandError(f"{file} would replace the kit's template; choose another name")
     texts = [(site.folder / file).read_text(encoding="utf-8") for file in (ROUTES, BASE)]
     if any(re.search(rf"\b{page.handler}\b", text) for text in texts):
         raise CommandError(f"{page.handler} is the name of something else already; choose another name")

@@ -9,11 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
-ROOT = Path(__file__).parents[2]
 ADDRESS = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\]):\d+")
 LAST_LINE = "Ctrl+C"  # of what a server says when it is ready
 # Who has not started or stopped by then hangs; a good server takes about a second.
@@ -46,7 +46,13 @@ class ServerProcess:
         arguments: further settings, such as "--access_token_lifetime_s=5".
         environment: variables beside those of `process_env`.
         program: what to run in place of server.py.
+
+    Attributes:
+        folder: the site; None: the current folder.
     """
+
+    folder: ClassVar[Path | None] = None
+    base_environment: ClassVar[Callable[..., dict[str, str]]] = staticmethod(process_env)
 
     def __init__(
         self,
@@ -57,7 +63,7 @@ class ServerProcess:
     ) -> None:
         # A whole suite calls from one address; who tests the limits turns them on again.
         self.command = [*program, "--port=0", f"--data_dir={data_dir}", "--no-rate-limits", *arguments]
-        self.environment = process_env(**(environment or {}))
+        self.environment = self.base_environment(**(environment or {}))
         self.url = ""  # http://localhost:PORT, another port at each start
         self.log = ""  # all that it has printed since it was made
         self._process: subprocess.Popen[str] | None = None
@@ -71,7 +77,7 @@ class ServerProcess:
         # A session of its own: what it starts can be ended with it.
         self._process = subprocess.Popen(
             self.command,
-            cwd=ROOT,
+            cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

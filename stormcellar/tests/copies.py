@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests.serving import ROOT
 
 KEPT_OUT = shutil.ignore_patterns(
     ".git",

@@ -21,9 +21,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stormcellar.testing.serving import free_port, process_env
 from stormcellar.tests.parts import ROOT, require, require_patroni
 from stormcellar.tests.relay import Network, Relay
+from stormcellar.tests.serving import free_port, process_env
 
 CONFIGURATION = ROOT / "deploy" / "patroni.yml"
 DEADLINE_S = 90.0

@@ -24,8 +24,8 @@ from typing import Any, Literal
 
 import pytest
 
-from stormcellar.testing.serving import free_port
 from stormcellar.tests.parts import require
+from stormcellar.tests.serving import free_port
 
 PASSWORD = "a private one%@:/?"
 PASSWORD_IN_ADDRESS = "a%20private%20one%25%40%3A%2F%3F"

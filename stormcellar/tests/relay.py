@@ -13,7 +13,7 @@ import contextlib
 import threading
 import time
 
-from stormcellar.testing.serving import free_port
+from stormcellar.tests.serving import free_port
 
 CHUNK = 65536
 

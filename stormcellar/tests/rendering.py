@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: MIT
 """Templates rendered without a server, with the names that handlers give to every page."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from handlers.devices import Device
 from stormcellar.accounts import EmailChange, Mail, User
 from stormcellar.accounts.kept_forms import KeptForm
 from stormcellar.dev.strip import Refusal, Strip
 from stormcellar.events.audit import AuditEvent
 from stormcellar.settings import Settings
+from stormcellar.tests.site import MODULES, SITE
 from stormcellar.web.addresses import Addresses, with_return
 from stormcellar.web.device import SeenFrom
 from stormcellar.web.templates import page_loader
 
-ROOT = Path(__file__).parents[2]
-LOADER = page_loader(ROOT / "templates")
+Device = MODULES["handlers.devices"].Device
+LOADER = page_loader(SITE.folder / "templates")
 ADDRESSES = Addresses.of(Settings())
 NOW_S = 1_800_000_000
 SESSION = SimpleNamespace(

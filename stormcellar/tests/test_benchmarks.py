@@ -21,8 +21,8 @@ from stormcellar.benchmarks import instructions, micro, refresh_load, run, scali
 from stormcellar.benchmarks.refresh_load import DAY_S, OUTAGE_S, World, crowd, simulate
 from stormcellar.benchmarks.run import Measured, Served, answer_to, request_for
 from stormcellar.benchmarks.scaling import Scaling
-from stormcellar.testing.serving import ROOT
 from stormcellar.tests.parts import require
+from stormcellar.tests.serving import ROOT
 
 pytestmark = pytest.mark.kit
 

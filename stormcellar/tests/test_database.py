@@ -10,8 +10,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from stormcellar.testing.serving import ROOT, ServerProcess, process_env
 from stormcellar.tests.postgres import DATABASE, PASSWORD, PASSWORD_IN_ADDRESS, Cluster
+from stormcellar.tests.serving import SITE_DIR, ServerProcess, process_env
 
 
 @pytest.mark.postgres
@@ -44,7 +44,7 @@ def test_without_psycopg_the_start_says_what_to_install(tmp_path: Path) -> None:
     address = "--database=postgresql://kit:SHOWN@db/kit"
     done = subprocess.run(
         [sys.executable, "-c", hidden, address, f"--data-dir={tmp_path}"],
-        cwd=ROOT, env=process_env(), capture_output=True, text=True, check=False,
+        cwd=SITE_DIR, env=process_env(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "pip install -r requirements/postgres.txt" in done.stderr
@@ -60,7 +60,7 @@ def test_a_database_that_is_away_stops_the_start_with_a_sentence(
     environment = process_env(STORMCELLAR_DATABASE=postgres_url)
     done = subprocess.run(
         [sys.executable, "server.py", f"--data-dir={tmp_path}", "--port=0", "--database-wait-s=1"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+        cwd=SITE_DIR, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "waiting up to 1 s for the database: PostgreSQL: " in done.stderr

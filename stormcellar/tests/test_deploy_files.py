@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from server import SITE
 from stormcellar import server as processes
 from stormcellar import settings
 from stormcellar.commands.cli import all_commands
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests.serving import ROOT
+from stormcellar.tests.site import SITE
 from stormcellar.web.access import pattern
 
 pytestmark = pytest.mark.kit

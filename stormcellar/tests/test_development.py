@@ -17,8 +17,8 @@ import pytest
 
 from stormcellar.dev import files
 from stormcellar.dev.failures import Failure, is_own_host, is_reached_by_others, page
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.copies import copy_of_the_project
+from stormcellar.tests.serving import ServerProcess
 
 DEADLINE_S = 40.0
 LOOK_S = 0.1

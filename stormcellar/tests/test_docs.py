@@ -28,19 +28,19 @@ import tornado.web
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-import server
 import stormcellar.api.credentials
 import stormcellar.sessions.keys
 import stormcellar.web.account_claims
 import stormcellar.web.handler
 import stormcellar.web.mails
-from server import SITE
 from stormcellar import accounts, sessions, settings
 from stormcellar.application import Application
 from stormcellar.commands.cli import all_commands, make_parser, split
 from stormcellar.settings import Settings
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests import site as server
 from stormcellar.tests.handlers.parts import implements
+from stormcellar.tests.serving import ROOT
+from stormcellar.tests.site import SITE
 
 pytestmark = pytest.mark.kit
 

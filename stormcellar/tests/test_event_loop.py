@@ -13,7 +13,7 @@ import pytest
 
 from stormcellar import server as processes
 from stormcellar.settings import Settings
-from stormcellar.testing.serving import ROOT, ServerProcess, process_env
+from stormcellar.tests.serving import SITE_DIR, ServerProcess, process_env
 
 TELL_LOOP = (
     "import asyncio, server\n"
@@ -51,7 +51,9 @@ def test_without_uvloop_the_start_says_what_to_install(tmp_path: Path) -> None:
         "from stormcellar.server.run import main; main(server.SITE)"
     )
     command = [sys.executable, "-c", hidden, f"--data_dir={tmp_path}", "--event-loop=uvloop"]
-    done = subprocess.run(command, cwd=ROOT, env=process_env(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=SITE_DIR, env=process_env(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("Stormcellar does not start: event_loop is uvloop, but that cannot be used")
     assert "pip install -r requirements/uvloop.txt`, or leave event_loop at asyncio" in done.stderr

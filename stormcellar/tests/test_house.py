@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests.serving import ROOT, SITE_DIR
 
 pytestmark = pytest.mark.kit
 
@@ -23,3 +26,24 @@ def test_the_top_level_has_few_entries_and_the_users_are_among_them() -> None:
 def test_the_start_is_short() -> None:
     lines = (ROOT / "server.py").read_text(encoding="utf-8").splitlines()
     assert len([line for line in lines if line.strip()]) <= 30
+
+
+SITE_PARTS = ("server.py", "manage.py", "handlers", "templates", "static", "tests")
+
+
+def files_of(folder: Path, parts: Sequence[str]) -> dict[str, bytes]:
+    """The content of each file by its path, without what Python compiled."""
+    paths = [path for part in parts for path in (folder / part, *(folder / part).rglob("*"))]
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in paths
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+def test_the_packaged_site_is_the_one_at_the_top_level() -> None:
+    """`python -m stormcellar new` writes it. After a change of the site: `make site`."""
+    ours, packaged = files_of(ROOT, SITE_PARTS), files_of(SITE_DIR, SITE_PARTS)
+    assert len(ours) > 30
+    assert ours.keys() ^ packaged.keys() == set(), "run `make site` and commit"
+    assert [name for name in ours if ours[name] != packaged[name]] == [], "run `make site` and commit"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests.serving import ROOT
 
 KIT = "stormcellar"
 SITE = {"server", "handlers", "manage"}

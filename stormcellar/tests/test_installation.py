@@ -19,9 +19,9 @@ import pytest
 from packaging.markers import Marker, default_environment
 from packaging.utils import canonicalize_name
 
-from stormcellar.testing.serving import ROOT, ServerProcess, process_env
 from stormcellar.tests.copies import commit_all, copy_of_the_project
 from stormcellar.tests.parts import do_without, find_python
+from stormcellar.tests.serving import ROOT, ServerProcess, process_env
 from stormcellar.tests.test_locks import ENTRY
 
 OLDEST_PYTHON = "3.10"

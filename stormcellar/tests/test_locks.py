@@ -17,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests.serving import ROOT
 from stormcellar.tools.known_weaknesses import audit, main
 
 FOLDERS = ("", "requirements", "stormcellar/tools", "stormcellar/benchmarks", "stormcellar/tests/interop")

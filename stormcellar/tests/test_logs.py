@@ -32,7 +32,7 @@ from stormcellar.events.logs import (
 )
 from stormcellar.sessions.events import SessionEvent, session_hash
 from stormcellar.testing.clock import FakeClock
-from stormcellar.testing.serving import ServerProcess
+from stormcellar.tests.serving import ServerProcess
 
 WHEN = 1_800_000_000.1239
 TIME = "2027-01-15T08:00:00.123Z"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stormcellar import machine
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests.serving import ROOT
 
 MIB = 1024 * 1024
 V2_MOUNT = "30 24 0:26 {mounted} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ROOT, process_env
+from stormcellar.tests.serving import ROOT, SITE_DIR, process_env
 
 # Stands for python3 and for .venv/bin/python: notes what it was asked, "makes" a .venv with itself in it, and
 # has, like Debian's, no ensurepip until a package brought it.
@@ -100,8 +100,8 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.mark.parametrize("program", ["server.py", "manage.py"])
 def test_a_python_without_the_packages_gets_a_sentence_and_no_traceback(program: str) -> None:
-    bare = [sys.executable, "-S", "-E", ROOT / program]  # -S: without site-packages
-    done = subprocess.run(bare, capture_output=True, text=True, cwd=ROOT, check=False)
+    bare = [sys.executable, "-S", SITE_DIR / program]  # -S: without site-packages
+    done = subprocess.run(bare, capture_output=True, text=True, env=process_env(), check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert " is not installed for this Python" in done.stderr
     assert "make run" in done.stderr

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ROOT, process_env
 from stormcellar.tests.copies import clone as clone  # a fixture
+from stormcellar.tests.serving import ROOT, process_env
 
 pytestmark = pytest.mark.kit
 

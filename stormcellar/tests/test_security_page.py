@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests.serving import ROOT
 
 pytestmark = pytest.mark.kit
 

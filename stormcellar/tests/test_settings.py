@@ -23,7 +23,7 @@ from stormcellar.settings import (
     load_or_create_secret,
     markdown,
 )
-from stormcellar.testing.serving import ROOT, process_env
+from stormcellar.tests.serving import ROOT, process_env
 
 GOOD_SECRET = "Jq3vX8ZpL0tWm5RkYc7HsNb2Gd9FfAe4"
 OPEN_HTTPS = {"public_url": "https://www.example.com"}

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from stormcellar.tests.rendering import BACK, FIELD_ERRORS, FORM, PAGES, ROOT, SESSION, render
+from stormcellar.tests.rendering import BACK, FIELD_ERRORS, FORM, PAGES, SESSION, render
+from stormcellar.tests.site import SITE
 from stormcellar.web.templates import TemplateFiles
 
 SOURCES = sorted(
-    path for folder in TemplateFiles(ROOT / "templates").folders for path in folder.rglob("*.html")
+    path for folder in TemplateFiles(SITE.folder / "templates").folders for path in folder.rglob("*.html")
 )
 every_page = pytest.mark.parametrize(("template", "variables"), PAGES.values(), ids=PAGES.keys())
 every_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ROOT, ServerProcess, process_env
+from stormcellar.tests.serving import SITE_DIR, ServerProcess, process_env
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ def shell(line: str, data_dir: Path, **environment: str) -> subprocess.Completed
     variables = {"p": sys.executable, "d": f"--data_dir={data_dir}"}
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
-        cwd=ROOT, env=process_env(**variables, **environment), stdin=subprocess.DEVNULL,
+        cwd=SITE_DIR, env=process_env(**variables, **environment), stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -88,7 +88,7 @@ def test_closed_standard_output_causes_no_message(name: str, tmp_path: Path) -> 
 def test_a_server_serves_when_its_announcement_cannot_be_written(output: str, tmp_path: Path) -> None:
     """It is still there when the health check asks, and ends by SIGTERM without an error."""
     line = f"""
-        p0=$($p -c 'from stormcellar.testing.serving import free_port; print(free_port())')
+        p0=$($p -c 'from stormcellar.tests.serving import free_port; print(free_port())')
         $p server.py --port=$p0 $d {output} & pid=$!
         curl="$p -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=5)'"
         for try in $(seq 100); do

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import stormcellar.testing.plugin
-from stormcellar.testing.serving import ROOT, process_env
+from stormcellar.tests.serving import ROOT, process_env
 
 pytestmark = pytest.mark.kit
 

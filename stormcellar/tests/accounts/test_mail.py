@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from stormcellar.accounts import EmailError, Mail, Mailbox, MailError, NoMailer, SmtpMailer, normalise_email
 from stormcellar.accounts.mail import MAILBOX_SIZE
 from stormcellar.settings import Settings
-from stormcellar.testing.serving import free_port
+from stormcellar.tests.serving import free_port
 from stormcellar.tests.smtp import LOGIN, USER, PostOffice
 from stormcellar.web.mails import make_smtp_mailer
 

@@ -31,10 +31,10 @@ from stormcellar.testing.plugin import browser_as_user as as_user  # noqa: F401
 from stormcellar.testing.plugin import browser_expire_access_token as expire_access_token  # noqa: F401
 from stormcellar.testing.plugin import browser_lose_reply as lose_reply  # noqa: F401
 from stormcellar.testing.plugin import browser_revoke_elsewhere as revoke_elsewhere  # noqa: F401
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.proxy import Proxy
 from stormcellar.tests.browser.visitor import PATIENCE_S, Visitor
 from stormcellar.tests.parts import axe_source, require
+from stormcellar.tests.serving import ServerProcess
 
 ARTIFACTS = Path(__file__).parent.parent / ".artifacts"
 QUIET = (  # a browser that calls nobody but the server under test, and needs no graphics card
@@ -192,7 +192,8 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     def start(*arguments: str, data_dir: Path | None = None, **options: Any) -> ServerProcess:
         server = ServerProcess(data_dir or tmp_path / f"data-{len(servers)}", *arguments, **options)
         servers.append(server)
-        return server.start()
+        server.start()
+        return server
 
     yield start
     for server in servers:

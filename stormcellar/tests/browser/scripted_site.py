@@ -10,12 +10,15 @@ import json
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import BrowserContext, Request, Route
 
-from stormcellar.tests.rendering import ROOT, SESSION, render
+from stormcellar.pages import STATIC
+from stormcellar.tests.rendering import SESSION, render
+from stormcellar.tests.serving import SITE_DIR
 from stormcellar.web.headers import content_security_policy
 from stormcellar.web.return_address import return_address
 
@@ -31,6 +34,13 @@ def front_token(user_id: str = SESSION.user_id, *, issued_at: float | None = Non
     payload = {"sub": user_id, "iat": iat, "exp": iat + life_s}
     token = {"uid": user_id, "ate": payload["exp"] * 1000, "up": payload}
     return base64.b64encode(json.dumps(token).encode()).decode()
+
+
+def static_file(path: str) -> Path:
+    """The file of this address: the packaged site's, or the kit's."""
+    name = path.removeprefix("/static/")
+    own = SITE_DIR / "static" / name
+    return own if own.exists() else STATIC / name
 
 
 class ScriptedSite:
@@ -55,7 +65,7 @@ class ScriptedSite:
         back = return_address(query.get("redirectBack"))
         if url.path.startswith("/static/"):
             headers = {"Content-Type": media_type(url.path), "Date": formatdate(usegmt=True)}
-            route.fulfill(path=ROOT / url.path[1:], headers=headers)
+            route.fulfill(path=static_file(url.path), headers=headers)
         elif url.path == "/auth/session/refresh":
             self.refreshes.append(route.request)
             answer = self.answer_refresh()

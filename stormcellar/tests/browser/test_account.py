@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints
 from stormcellar.tests.browser.test_after_sign_out import MORE_PAGES, see_links
 from stormcellar.tests.browser.visitor import PASSWORD, Visitor
+from stormcellar.tests.serving import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
 Visit = Callable[..., Visitor]

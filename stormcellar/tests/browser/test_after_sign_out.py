@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.visitor import Visitor, open_tab
+from stormcellar.tests.serving import ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")
 NOTE_WHERE_IT_CAME_FROM = """addEventListener("pageshow", (event) => { window.wasKept = event.persisted; })"""

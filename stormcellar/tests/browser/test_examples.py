@@ -17,8 +17,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope
 from playwright.sync_api import Page, Request
 
-from stormcellar.testing.serving import ServerProcess, free_port
 from stormcellar.tests.parts import require_npm_package
+from stormcellar.tests.serving import ServerProcess, free_port
 
 pytestmark = [pytest.mark.npm, pytest.mark.kit]
 

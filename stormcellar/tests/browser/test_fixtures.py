@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints, hear_out
+from stormcellar.tests.serving import ServerProcess
 
 STRICT = "default-src 'none'; script-src 'self'; style-src 'self'; object-src 'none'; base-uri 'none'"
 FRAME = "<!doctype html><html lang=en><title>A page</title><main><h1>A page</h1>%s</main></html>"

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints
 from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.tests.serving import ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")
 MESSAGE = "Zwölf Boxkämpfer\njagen & essen = 100 % 🦊 <b>"

@@ -6,8 +6,8 @@ from __future__ import annotations
 import urllib.request
 from collections.abc import Callable
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.tests.serving import ServerProcess
 
 OPEN_LINE = """async () => {
     const { openLine } = await import("/static/live.js");

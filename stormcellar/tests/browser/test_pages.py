@@ -17,9 +17,9 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from stormcellar.testing.serving import ROOT, ServerProcess
 from stormcellar.tests.browser.conftest import ARTIFACTS, Complaints
 from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.tests.serving import ROOT, ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")
 PICTURES = ROOT / "docs" / "images"

@@ -10,10 +10,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints
 from stormcellar.tests.browser.visitor import Visitor
 from stormcellar.tests.parts import require_npm_package
+from stormcellar.tests.serving import ServerProcess
 
 PROGRAM = (sys.executable, "-m", "stormcellar.tests.browser.apps.parts_of_pages")
 PACKAGES = {"turbo": "@hotwired/turbo", "htmx": "htmx.org", "unpoly": "unpoly"}

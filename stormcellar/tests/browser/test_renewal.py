@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints
 from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.tests.serving import ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")
 STATUS = "async () => (await fetch('/api/echo')).status"

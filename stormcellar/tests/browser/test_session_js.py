@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints
 from stormcellar.tests.browser.visitor import Visitor, open_tab
+from stormcellar.tests.serving import ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")
 REFRESH = "**/auth/session/refresh"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from stormcellar.testing.serving import ServerProcess
+from stormcellar.tests.serving import ServerProcess
 
 EMAIL, PASSWORD = "ann@example.com", "tall ships sail 27 seas"
 PROGRAM = (sys.executable, "examples/run.py", "two_servers")

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints
 from stormcellar.tests.browser.visitor import Visitor, open_tab
+from stormcellar.tests.serving import ServerProcess
 
 Visit = Callable[..., Visitor]
 WITHOUT_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })"

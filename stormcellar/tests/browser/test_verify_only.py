@@ -14,8 +14,8 @@ from playwright.sync_api import BrowserContext, Page, Route
 
 from stormcellar.settings import Settings
 from stormcellar.testing.client import PASSWORD
-from stormcellar.testing.serving import ServerProcess, free_port
 from stormcellar.tests.rendering import render
+from stormcellar.tests.serving import ServerProcess, free_port
 from stormcellar.web.addresses import Addresses
 
 READABLE = ("sFrontToken", "st-last-access-token-update")

@@ -9,10 +9,10 @@ from urllib.parse import quote, urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints
 from stormcellar.tests.browser.proxy import Proxy
 from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.tests.serving import ServerProcess
 
 MODES = ("page", "in_place", "detour")
 WANTED = "/dashboard?view=2&name=%C3%A9t%C3%A9"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from manage import main
 from stormcellar.testing.client import PASSWORD
+from stormcellar.tests.site import main
 
 
 @dataclass(frozen=True)

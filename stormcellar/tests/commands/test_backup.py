@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from server import SITE
 from stormcellar.commands.command import open_site
 from stormcellar.settings import Settings
-from stormcellar.testing.serving import ROOT, ServerProcess, process_env
 from stormcellar.tests.commands.conftest import Manage
+from stormcellar.tests.serving import ROOT, SITE_DIR, ServerProcess, process_env
+from stormcellar.tests.site import SITE
 
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 
@@ -118,10 +118,10 @@ async def test_a_restore_is_refused_while_a_server_runs(data_dir: Path, file: Pa
     command = [sys.executable, "manage.py"]
     options = f"--data_dir={data_dir}"
     async with open_site(SITE, Settings(data_dir=data_dir)):
-        subprocess.run([*command, "backup", str(file), options], cwd=ROOT, check=True, env=process_env())
+        subprocess.run([*command, "backup", str(file), options], cwd=SITE_DIR, check=True, env=process_env())
         done = subprocess.run(
             [*command, "restore", str(file), options],
-            cwd=ROOT,
+            cwd=SITE_DIR,
             capture_output=True,
             text=True,
             check=False,

@@ -13,9 +13,9 @@ from tornado.httpclient import AsyncHTTPClient
 
 from stormcellar.sessions import SystemClock
 from stormcellar.testing.client import PASSWORD, Client, json_of
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.commands.conftest import Manage
 from stormcellar.tests.figures import Figures
+from stormcellar.tests.serving import ServerProcess
 
 pytestmark = pytest.mark.slow
 

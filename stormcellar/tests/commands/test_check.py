@@ -20,8 +20,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
-from manage import main
-from server import SITE
 from stormcellar import sessions
 from stormcellar.commands.changelog import entries_for_clones, recorded_version
 from stormcellar.commands.check import check_version
@@ -38,9 +36,10 @@ from stormcellar.commands.finding import Finding
 from stormcellar.settings import Settings, load
 from stormcellar.store.migrations import needs
 from stormcellar.testing.clock import cheap_keys
-from stormcellar.testing.serving import ROOT
 from stormcellar.tests.commands.conftest import Manage
 from stormcellar.tests.postgres import Cluster
+from stormcellar.tests.serving import ROOT
+from stormcellar.tests.site import SITE, main
 from stormcellar.tests.smtp import PostOffice
 
 SOUND: dict[str, object] = {

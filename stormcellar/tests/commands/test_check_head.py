@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from server import SITE
 from stormcellar.commands.check_head import NGINX_BYTES, judge, sign_in_head
 from stormcellar.settings import Settings
+from stormcellar.tests.site import SITE
 
 TOKEN = b"Set-Cookie: sAccessToken="
 

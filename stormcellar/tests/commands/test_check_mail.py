@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from server import make_app
 from stormcellar.commands.check_mail import check_mail_server
 from stormcellar.commands.finding import Finding
 from stormcellar.settings import Settings
-from stormcellar.testing.serving import free_port
 from stormcellar.tests.commands.conftest import Manage
+from stormcellar.tests.serving import free_port
+from stormcellar.tests.site import make_app
 from stormcellar.tests.smtp import LOGIN, PostOffice
 
 SENDER = "no-reply@example.com"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from manage import main
 from stormcellar.commands.cli import all_commands, make_parser, split
 from stormcellar.commands.output import Progress
 from stormcellar.settings import NAMES_AND_CONFIG, Settings
-from stormcellar.testing.serving import ROOT, process_env
+from stormcellar.tests.serving import SITE_DIR, process_env
+from stormcellar.tests.site import main
 
 
 def test_settings_may_stand_anywhere_in_either_form() -> None:
@@ -85,7 +85,7 @@ def test_a_reader_who_has_seen_enough_gets_no_traceback() -> None:
     """As with `python manage.py routes | head -1`."""
     line = f"{sys.executable} manage.py routes --json | head -c 1"
     done = subprocess.run(
-        ["sh", "-c", line], cwd=ROOT, env=process_env(), capture_output=True, text=True, check=False
+        ["sh", "-c", line], cwd=SITE_DIR, env=process_env(), capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("{", "")
 
@@ -116,7 +116,7 @@ def test_progress_of_nothing_is_complete() -> None:
 def test_a_python_without_the_packages_is_told_which_one_has_them() -> None:
     done = subprocess.run(  # -S: nothing is installed
         [sys.executable, "-S", "manage.py", "routes"],
-        cwd=ROOT,
+        cwd=SITE_DIR,
         env=process_env(),
         capture_output=True,
         text=True,

@@ -20,10 +20,10 @@ from tornado.httpclient import AsyncHTTPClient
 
 from stormcellar.sessions import SystemClock
 from stormcellar.testing.client import PASSWORD, Client
-from stormcellar.testing.serving import ROOT, ServerProcess, process_env
 from stormcellar.tests.commands.conftest import Done
 from stormcellar.tests.commands.conftest import Manage as Manage
 from stormcellar.tests.postgres import Cluster
+from stormcellar.tests.serving import SITE_DIR, ServerProcess, process_env
 
 pytestmark = pytest.mark.postgres
 DEADLINE_S = 60
@@ -137,7 +137,7 @@ def test_a_killed_copy_is_taken_up_where_it_stopped(
     multiply_sessions(data_dir, 60_000)
     command = [sys.executable, "manage.py", "copy-database", f"--to={postgres_url}", f"--data_dir={data_dir}"]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=process_env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=SITE_DIR, env=process_env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + DEADLINE_S
     while not (here := sessions_in(cluster)) and process.poll() is None:

@@ -14,7 +14,7 @@ import pytest
 
 from stormcellar.commands import health
 from stormcellar.settings import Settings
-from stormcellar.testing.serving import ROOT, free_port, process_env
+from stormcellar.tests.serving import SITE_DIR, free_port, process_env
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def answer_once(listening: socket.socket, status: int) -> None:
 def ask(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stormcellar.commands.health", *words]
     return subprocess.run(
-        command, cwd=ROOT, env=process_env(), capture_output=True, text=True, timeout=60, check=False
+        command, cwd=SITE_DIR, env=process_env(), capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -77,4 +77,4 @@ def test_it_loads_no_web_server() -> None:
         "import sys, stormcellar.commands.health; "
         "sys.exit(bool({'tornado', 'cryptography'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program], cwd=SITE_DIR, check=False).returncode == 0

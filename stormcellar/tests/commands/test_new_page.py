@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from manage import main
 from stormcellar.commands.new_page import LONGEST_NAME, PLACE, name_page, with_route, write
 from stormcellar.commands.output import CommandError
-from stormcellar.testing.serving import ROOT, process_env
 from stormcellar.tests.copies import clone as clone  # a fixture
+from stormcellar.tests.serving import SITE_DIR, process_env
+from stormcellar.tests.site import main
 
 TABLE = "from handlers.b import B\nfrom handlers.d import D\n\n" + PLACE
 LONGEST = "a23456789x123456789x123"
@@ -78,7 +78,8 @@ def test_a_bad_name_is_refused(name: str) -> None:
     [
         ("dashboard", "templates/dashboard.html is there already"),
         ("base", "handlers/base.py is there already"),
-        ("refresh-session", "is there already"),
+        ("refresh-session", "templates/refresh_session.html would replace the kit's template"),
+        ("error", "templates/error.html would replace the kit's template"),
         ("healthz", "/healthz leads to HealthHandler already"),
         ("protected", "ProtectedHandler is the name of something else already"),
     ],
@@ -86,10 +87,10 @@ def test_a_bad_name_is_refused(name: str) -> None:
 def test_a_name_that_is_taken_is_refused_without_any_effect(
     name: str, complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = contents(ROOT)
+    before = contents(SITE_DIR)
     assert main(["new-page", name]) == 1
     assert complaint in capsys.readouterr().err
-    assert contents(ROOT) == before
+    assert contents(SITE_DIR) == before
 
 
 def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from stormcellar.commands.cli import all_commands, first_sentence
 from stormcellar.commands.reference import markdown
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests.serving import ROOT
 
 pytestmark = pytest.mark.kit
 

@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from server import SITE
 from stormcellar.application import Application
 from stormcellar.commands.command import open_site
 from stormcellar.settings import load
 from stormcellar.tests.commands.conftest import Manage
+from stormcellar.tests.site import SITE
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stormcellar.testing.client import PASSWORD
-from stormcellar.testing.serving import ROOT, process_env
+from stormcellar.tests.serving import SITE_DIR, process_env
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,8 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         self._process = subprocess.Popen(
             [sys.executable, "manage.py", *words, f"--data_dir={data_dir}"],
-            cwd=ROOT, env=process_env(), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+            cwd=SITE_DIR, env=process_env(), stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True,
             preexec_fn=lambda: os.close(os.open(os.ttyname(theirs), os.O_RDWR)),  # becomes its terminal
         )  # fmt: skip
         os.close(theirs)

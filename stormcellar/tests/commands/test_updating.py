@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stormcellar.commands.changelog import entries_for_clones
-from stormcellar.testing.serving import ROOT, process_env
+from stormcellar.tests.serving import ROOT, process_env
 
 pytestmark = pytest.mark.kit
 

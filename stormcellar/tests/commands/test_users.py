@@ -7,11 +7,11 @@ import asyncio
 
 import pytest
 
-from server import make_app
 from stormcellar import settings as configuration
 from stormcellar.sessions import Sessions, StoreUnavailableError
 from stormcellar.testing.client import PASSWORD
 from stormcellar.tests.commands.conftest import Manage
+from stormcellar.tests.site import make_app
 
 
 def test_a_created_user_is_listed_with_roles_and_state(manage: Manage) -> None:

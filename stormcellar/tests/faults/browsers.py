@@ -19,9 +19,9 @@ from typing import Any
 from tornado.httpclient import HTTPError, HTTPRequest, HTTPResponse
 from tornado.simple_httpclient import HTTPStreamClosedError, SimpleAsyncHTTPClient
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.faults.history import History, Kind, Operation
 from stormcellar.tests.postgres import DATABASE, Cluster, Wire
+from stormcellar.tests.serving import ServerProcess
 
 SECRET = "only for the tests: 0123456789abcdef"
 PASSWORD = "correct cellar staple"

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stormcellar.testing.serving import ROOT
 from stormcellar.tests.faults.namespaces import Machine, sh
+from stormcellar.tests.serving import ROOT
 
 DOCKERFILE = ROOT / "deploy/Dockerfile"
 CONTINUED = re.compile(r"\\\n\s*")

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stormcellar.testing.serving import process_env
 from stormcellar.tests.parts import may_unshare, require
+from stormcellar.tests.serving import process_env
 
 DEADLINE_S = 60.0
 UNSHARE = [

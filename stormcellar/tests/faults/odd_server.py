@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tornado.web import RequestHandler, StaticFileHandler
 
-from server import SITE
 from stormcellar.application import Application, Site
 from stormcellar.server.run import main
 from stormcellar.settings import Settings
+from stormcellar.tests.site import SITE
 
 
 class HangingHandler(RequestHandler):

@@ -18,8 +18,8 @@ def run() -> None:
     right = time.time
     time.time = lambda: right() + skew_s
 
-    from server import SITE  # only now: nothing may have kept the right clock
     from stormcellar.server.run import main
+    from stormcellar.tests.site import SITE  # only now: nothing may have kept the right clock
 
     main(SITE)
 

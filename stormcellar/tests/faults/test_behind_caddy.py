@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ROOT, ServerProcess, free_port, process_env
 from stormcellar.tests.faults.test_deploy import wait_until
 from stormcellar.tests.parts import require
 from stormcellar.tests.postgres import Cluster
+from stormcellar.tests.serving import ROOT, ServerProcess, free_port, process_env
 
 pytestmark = [pytest.mark.faults, pytest.mark.postgres, pytest.mark.slow]
 

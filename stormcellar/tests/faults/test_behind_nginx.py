@@ -23,7 +23,6 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.websocket import websocket_connect
 
 from stormcellar.sessions.base64url import encode_base64url
-from stormcellar.testing.serving import ROOT, ServerProcess, free_port
 from stormcellar.tests.browser.proxy import make_certificate
 from stormcellar.tests.faults.browsers import Browser, at
 from stormcellar.tests.faults.history import History
@@ -32,6 +31,7 @@ from stormcellar.tests.faults.test_deploy import children, wait_until
 from stormcellar.tests.figures import Figures
 from stormcellar.tests.parts import require
 from stormcellar.tests.postgres import Cluster
+from stormcellar.tests.serving import ROOT, ServerProcess, free_port
 
 pytestmark = [pytest.mark.faults, pytest.mark.postgres]
 

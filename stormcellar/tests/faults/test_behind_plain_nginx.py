@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from stormcellar.testing.serving import ServerProcess, free_port
 from stormcellar.tests.faults.nginx import Nginx
+from stormcellar.tests.serving import ServerProcess, free_port
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 

@@ -14,9 +14,9 @@ import pytest
 from stormcellar.commands.check_proxy import check_proxy
 from stormcellar.commands.finding import Finding
 from stormcellar.settings import load
-from stormcellar.testing.serving import ROOT, ServerProcess, free_port, process_env
 from stormcellar.tests.browser.proxy import make_certificate
 from stormcellar.tests.faults.nginx import Nginx
+from stormcellar.tests.serving import SITE_DIR, ServerProcess, free_port, process_env
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -107,7 +107,13 @@ def test_a_good_proxy_has_only_notes(checked: Checked) -> None:
         command = [sys.executable, "manage.py", "check", "--tls", "--json", *checked.settings]
         environment = process_env(SSL_CERT_FILE=str(checked.certificate), STORMCELLAR_SECRET=SECRET)
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command,
+            cwd=SITE_DIR,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
     finally:
         checked.nginx.stop()

@@ -22,9 +22,9 @@ import pytest
 
 from stormcellar.sessions import Sessions, Tokens, TryRefreshTokenError, UnauthorisedError
 from stormcellar.testing.clock import FakeClock
-from stormcellar.testing.serving import ROOT, process_env
 from stormcellar.tests.faults.dying_engine import CLAIMS, DATA, DIED, MIGRATION, OPERATIONS
 from stormcellar.tests.figures import Figures
+from stormcellar.tests.serving import ROOT, process_env
 from stormcellar.tests.support import running_engine
 
 pytestmark = pytest.mark.faults

@@ -18,8 +18,8 @@ import pytest
 
 from stormcellar.server import Supervisor, worker
 from stormcellar.settings import Settings
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.figures import Figures
+from stormcellar.tests.serving import ServerProcess
 
 pytestmark = pytest.mark.faults
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.faults.browsers import PAUSE_S, Browser, Site
 from stormcellar.tests.faults.world import World, run, world_of
 from stormcellar.tests.figures import Figures
+from stormcellar.tests.serving import ServerProcess
 
 pytestmark = pytest.mark.faults
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from stormcellar.server.orphans import zombies
-from stormcellar.testing.serving import free_port
 from stormcellar.tests.faults.image import Image, run_image
 from stormcellar.tests.faults.namespaces import Machine
 from stormcellar.tests.faults.test_deploy import wait_until
+from stormcellar.tests.serving import free_port
 from stormcellar.tests.test_environment import OTHER_SERVICE, SERVICE_LINKS
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

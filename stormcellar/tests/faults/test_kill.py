@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.faults.browsers import PAUSE_S, Browser, Site, at, http_client
 from stormcellar.tests.faults.history import History
 from stormcellar.tests.figures import Figures
+from stormcellar.tests.serving import ServerProcess
 
 pytestmark = pytest.mark.faults
 

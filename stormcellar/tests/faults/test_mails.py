@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from stormcellar.testing.client import PASSWORD
-from stormcellar.testing.serving import ROOT, ServerProcess, free_port, process_env
+from stormcellar.tests.serving import SITE_DIR, ServerProcess, free_port, process_env
 from stormcellar.tests.smtp import PostOffice
 
 pytestmark = pytest.mark.faults
@@ -36,7 +36,7 @@ def post(server: ServerProcess, path: str, **fields: str) -> None:
 def manage(folder: Path, *words: str) -> str:
     return subprocess.run(
         [sys.executable, "manage.py", *words, f"--data_dir={folder}"],
-        cwd=ROOT,
+        cwd=SITE_DIR,
         check=True,
         capture_output=True,
         text=True,

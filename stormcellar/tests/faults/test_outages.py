@@ -12,13 +12,13 @@ from typing import Literal
 
 import pytest
 
-from server import make_app
 from stormcellar.sessions import Sessions, StoreUnavailableError
 from stormcellar.settings import Settings
 from stormcellar.tests.faults.browsers import PAUSE_S, SECRET, Browser, Site, at
 from stormcellar.tests.faults.world import World, run, world_of
 from stormcellar.tests.figures import Figures
 from stormcellar.tests.postgres import DATABASE, Cluster, Wire
+from stormcellar.tests.site import make_app
 
 pytestmark = [pytest.mark.faults, pytest.mark.postgres]
 

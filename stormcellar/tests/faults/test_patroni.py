@@ -28,12 +28,12 @@ from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from stormcellar.sessions import StoreUnavailableError
 from stormcellar.store.postgres import PostgresDatabase
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.faults.browsers import PAUSE_S, SECRET, Browser, Route, Site, at, http_client
 from stormcellar.tests.faults.history import Operation
 from stormcellar.tests.faults.world import World
 from stormcellar.tests.figures import Figures
 from stormcellar.tests.patroni import Node, PatroniCluster
+from stormcellar.tests.serving import ServerProcess
 
 pytestmark = [pytest.mark.faults, pytest.mark.postgres]
 

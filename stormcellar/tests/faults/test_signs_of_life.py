@@ -23,12 +23,12 @@ import pytest
 
 from stormcellar import server as processes
 from stormcellar.settings import Settings, SettingsError
-from stormcellar.testing.serving import ROOT, ServerProcess, process_env
 from stormcellar.tests.faults.test_deploy import children, credentials, start_worker, wait_until
+from stormcellar.tests.serving import SITE_DIR, ServerProcess, process_env
 
 pytestmark = pytest.mark.faults
 
-ODD = (sys.executable, "stormcellar/tests/faults/odd_server.py")
+ODD = (sys.executable, str(Path(__file__).with_name("odd_server.py")))
 PATIENCE_S = 20.0
 
 
@@ -170,7 +170,7 @@ def test_requests_are_served_while_the_log_has_no_reader(tmp_path: Path) -> None
     """800 lines of some 120 bytes are more than a pipe holds."""
     command = [sys.executable, "server.py", "--port=0", f"--data_dir={tmp_path}"]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=process_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=SITE_DIR, env=process_env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
@@ -293,7 +293,7 @@ def test_a_socket_that_systemd_passes_is_announced_as_it_is(tmp_path: Path) -> N
         program = [sys.executable, "-c", activate, str(number), sys.executable, "server.py"]
         process = subprocess.Popen(
             [*program, f"--data_dir={tmp_path}", "--port=1"],
-            cwd=ROOT,
+            cwd=SITE_DIR,
             env=process_env(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -338,7 +338,7 @@ def test_sigterm_during_the_start_ends_process_1_of_a_container(tmp_path: Path) 
     data = tmp_path / "data"
     command = [unshare, "--fork", "--pid", sys.executable, "server.py", "--port=0", f"--data_dir={data}"]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=process_env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=SITE_DIR, env=process_env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         wait_until(lambda: children(process.pid), "the server starts")

@@ -16,13 +16,13 @@ import pytest
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
-from server import make_app
 from stormcellar.settings import Settings
 from stormcellar.store import sqlite as sqlite_module
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.faults.browsers import SECRET, http_client
 from stormcellar.tests.figures import Figures
 from stormcellar.tests.postgres import Cluster
+from stormcellar.tests.serving import ServerProcess
+from stormcellar.tests.site import make_app
 
 pytestmark = pytest.mark.faults
 

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stormcellar.testing.serving import ServerProcess, free_port
 from stormcellar.tests.faults.namespaces import Machine
 from stormcellar.tests.faults.test_deploy import children, wait_until
 from stormcellar.tests.faults.unit import boot
 from stormcellar.tests.parts import require
+from stormcellar.tests.serving import ServerProcess, free_port
 from stormcellar.tests.smtp import PostOffice
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

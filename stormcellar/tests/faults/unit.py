@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from stormcellar.testing.serving import ROOT
 from stormcellar.tests.faults.namespaces import Machine, sh
 from stormcellar.tests.faults.test_deploy import wait_until
 from stormcellar.tests.parts import require
+from stormcellar.tests.serving import ROOT
 
 UNIT = "stormcellar@.service"
 USER = "stormcellar:x:61001:61001::/var/lib/stormcellar:/usr/sbin/nologin\n"

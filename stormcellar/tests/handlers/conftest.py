@@ -8,9 +8,17 @@ from typing import Any
 
 import pytest
 
+from stormcellar.application import Site
 from stormcellar.testing.plugin import *  # noqa: F403 - the fixtures that it names
 from stormcellar.testing.plugin import CHEAP, MakeApplication  # noqa: F401
 from stormcellar.tests.handlers.samples import SAMPLES
+from stormcellar.tests.site import SITE
+
+
+@pytest.fixture
+def site() -> Site:
+    """The packaged site, in the place of the site at the top level."""
+    return SITE
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tornado.web import RequestHandler
 
-from server import SITE
 from stormcellar.application import Application
 from stormcellar.sessions import StoreUnavailableError
+from stormcellar.tests.site import SITE
 
 LIFETIME_S = 3600
 """Of an access token, by default."""

@@ -9,11 +9,14 @@ from collections.abc import Callable
 import pytest
 from tornado.httpclient import HTTPResponse
 
-from handlers.admin import ADMIN, MOST_EVENTS, PAGE
 from stormcellar.application import Application
 from stormcellar.testing.client import Client, json_of
 from stormcellar.testing.clock import FakeClock
 from stormcellar.tests.handlers.parts import with_settings
+from stormcellar.tests.site import MODULES
+
+ADMINISTRATION = MODULES["handlers.admin"]
+ADMIN, MOST_EVENTS, PAGE = ADMINISTRATION.ADMIN, ADMINISTRATION.MOST_EVENTS, ADMINISTRATION.PAGE
 
 NewClient = Callable[..., Client]
 BOB = "bob@example.com"

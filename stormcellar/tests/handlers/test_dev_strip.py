@@ -9,7 +9,6 @@ import pytest
 from tornado.simple_httpclient import HTTPStreamClosedError
 from tornado.websocket import WebSocketHandler
 
-from server import SITE
 from stormcellar.api.refresh_page import RefreshStoppedHandler
 from stormcellar.application import Application
 from stormcellar.dev.strip import MOST_REFUSALS, MOST_SHOWN, REVOKED_BY_STRIP, STOPPED
@@ -18,6 +17,7 @@ from stormcellar.testing.client import NAVIGATION, Client
 from stormcellar.testing.clock import FakeClock
 from stormcellar.testing.plugin import AsUser, Node
 from stormcellar.tests.handlers.parts import LIFETIME_S, implements, own_routes, with_settings
+from stormcellar.tests.site import SITE
 from stormcellar.tests.support import HERE
 
 in_development = with_settings(debug=True)

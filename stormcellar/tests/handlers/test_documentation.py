@@ -31,9 +31,9 @@ from stormcellar.application import Application
 from stormcellar.pages import STATIC
 from stormcellar.testing.client import Client, json_of
 from stormcellar.testing.clock import FakeClock
-from stormcellar.testing.serving import ROOT
 from stormcellar.tests.handlers.parts import LIFETIME_S
 from stormcellar.tests.parts import require
+from stormcellar.tests.serving import ROOT, SITE_DIR
 from stormcellar.web.mails import Mails
 
 pytestmark = pytest.mark.kit
@@ -96,7 +96,7 @@ class Program:
 @pytest.fixture
 def templates(app: Application, tmp_path: Path) -> Path:
     """A copy of the templates, in which a page may write its own."""
-    folder = Path(shutil.copytree(ROOT / "templates", tmp_path / "templates"))
+    folder = Path(shutil.copytree(SITE_DIR / "templates", tmp_path / "templates"))
     (folder / "mail").mkdir()
     app.settings["template_path"] = str(folder)
     app.mails = Mails(

@@ -20,14 +20,12 @@ from typing import Any
 import pytest
 from tornado.httpclient import HTTPResponse
 
-from server import SITE
 from stormcellar.accounts import EMAIL_TAKEN, Mailbox
 from stormcellar.application import Application
 from stormcellar.sessions import BooleanClaim
 from stormcellar.settings import Settings
 from stormcellar.testing.client import PASSWORD, Client, json_of, set_cookies
 from stormcellar.testing.clock import FakeClock
-from stormcellar.testing.serving import ROOT
 from stormcellar.tests.handlers.parts import LIFETIME_S, with_settings
 from stormcellar.tests.handlers.samples import PAID
 from stormcellar.tests.handlers.test_transfer import (
@@ -37,6 +35,8 @@ from stormcellar.tests.handlers.test_transfer import (
     method_of,
     new_tokens,
 )
+from stormcellar.tests.serving import ROOT
+from stormcellar.tests.site import SITE
 from stormcellar.tests.support import HERE
 from stormcellar.web.handler import ProtectedAPIHandler
 

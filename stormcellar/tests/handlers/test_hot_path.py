@@ -36,7 +36,6 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler, URLSpec
 
-from server import SITE
 from stormcellar.application import Application
 from stormcellar.benchmarks.run import HERE, answer_to, request_for
 from stormcellar.events import logs
@@ -50,6 +49,7 @@ from stormcellar.store.sqlite import SqliteDatabase
 from stormcellar.testing.client import Client
 from stormcellar.testing.clock import FakeClock, cheap_keys
 from stormcellar.tests.handlers.parts import LIFETIME_S
+from stormcellar.tests.site import SITE
 from stormcellar.web.handler import BaseHandler, ProtectedHandler
 
 WARM_UP, REQUESTS = 20, 100

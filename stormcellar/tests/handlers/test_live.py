@@ -16,11 +16,11 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from server import make_app
 from stormcellar.application import Application
 from stormcellar.sessions import BooleanClaim, Session, StoreUnavailableError
 from stormcellar.settings import Settings
 from stormcellar.testing.clock import FakeClock, cheap_keys
+from stormcellar.tests.site import make_app
 from stormcellar.web.live import CHECK_AGAIN_S, ProtectedEventStreamHandler, ProtectedWebSocketHandler
 
 ADULT: BooleanClaim = BooleanClaim("adult", lambda *_: True)

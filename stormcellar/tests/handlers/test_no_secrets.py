@@ -24,8 +24,8 @@ from stormcellar.sessions import SystemClock
 from stormcellar.sessions.keys import KeyRing
 from stormcellar.sessions.session_store import SessionStore
 from stormcellar.testing.client import PASSWORD, Client
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.postgres import DATABASE, Cluster
+from stormcellar.tests.serving import ServerProcess
 from stormcellar.tests.smtp import PostOffice
 from stormcellar.tests.support import database_at, session_config
 

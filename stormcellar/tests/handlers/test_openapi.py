@@ -16,14 +16,14 @@ from typing import Any, ClassVar
 import pytest
 from tornado.routing import URLSpec
 
-from server import SITE
 from stormcellar.api.bodies import APIHandler
 from stormcellar.api.openapi import OPERATIONS, Operation, Undescribed, description, speaks_json, template
 from stormcellar.application import Application
 from stormcellar.settings import Settings
 from stormcellar.testing.client import Client, json_of
-from stormcellar.testing.serving import process_env
 from stormcellar.tests.handlers.parts import example_path, implements, with_settings
+from stormcellar.tests.serving import SITE_DIR, process_env
+from stormcellar.tests.site import SITE
 from stormcellar.web.handler import ProtectedAPIHandler
 from stormcellar.web.live import LiveHandler
 
@@ -128,7 +128,7 @@ def test_who_needs_a_session_is_said() -> None:
 
 
 def test_a_command_prints_it_and_makes_no_file(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "server.py"), "--openapi", "--site_name=Reports"]
+    command = [sys.executable, str(SITE_DIR / "server.py"), "--openapi", "--site_name=Reports"]
     printed = subprocess.run(
         command, cwd=tmp_path, env=process_env(), capture_output=True, text=True, check=True
     ).stdout

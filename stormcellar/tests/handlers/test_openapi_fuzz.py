@@ -35,7 +35,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from stormcellar.testing.client import PASSWORD
-from stormcellar.testing.serving import ROOT, ServerProcess, process_env
+from stormcellar.tests.serving import SITE_DIR, ServerProcess, process_env
 
 pytestmark = pytest.mark.fuzz
 CASES = int(os.environ.get("FUZZ_CASES", "10"))
@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     command = [sys.executable, "server.py", "--openapi"]
-    printed = subprocess.run(command, cwd=ROOT, env=process_env(), capture_output=True, check=True).stdout
+    printed = subprocess.run(command, cwd=SITE_DIR, env=process_env(), capture_output=True, check=True).stdout
     found: dict[str, Any] = json.loads(printed)
     return found
 

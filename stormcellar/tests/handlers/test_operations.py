@@ -17,8 +17,8 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from stormcellar.events.journal import EventName
 from stormcellar.events.metrics import LATENCIES_S, EachRequest
 from stormcellar.sessions.session_store import FeedEntry
-from stormcellar.testing.serving import ROOT
 from stormcellar.tests.handlers.test_live import Site, run, site
+from stormcellar.tests.serving import ROOT
 
 
 async def get(here: Site, path: str, **headers: str) -> HTTPResponse:

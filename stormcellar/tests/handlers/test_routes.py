@@ -23,14 +23,14 @@ from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler, StaticFileHandler
 from tornado.websocket import WebSocketHandler
 
-import server
-from server import SITE
 from stormcellar.application import Application
 from stormcellar.routes import plain_routes
 from stormcellar.settings import Settings
 from stormcellar.testing.client import Client, json_of, set_cookies
-from stormcellar.testing.serving import process_env
+from stormcellar.tests import site as server
 from stormcellar.tests.handlers.parts import example_path, implements, own_routes, with_settings
+from stormcellar.tests.serving import SITE_DIR, process_env
+from stormcellar.tests.site import SITE
 from stormcellar.web.access import AccessUnsaid, access, check_access, describe
 from stormcellar.web.handler import BaseHandler, ProtectedHandler
 from stormcellar.web.headers import DATA_POLICY
@@ -89,7 +89,7 @@ def test_a_handler_says_so_by_protecting_or_with_a_reason() -> None:
 
 
 def test_a_command_lists_all_routes_with_their_access(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "server.py"), "--routes"]
+    command = [sys.executable, str(SITE_DIR / "server.py"), "--routes"]
     printed = subprocess.run(
         command, cwd=tmp_path, env=process_env(), capture_output=True, text=True, check=True
     ).stdout
@@ -104,7 +104,7 @@ def test_a_command_lists_all_routes_with_their_access(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["--help", "--routes", "--openapi"])
 def test_whoever_reads_only_the_beginning_of_it_meets_no_error(what: str) -> None:
-    command = [sys.executable, str(ROOT / "server.py"), what]
+    command = [sys.executable, str(SITE_DIR / "server.py"), what]
     reading, writing = os.pipe()
     os.close(reading)
     try:

@@ -11,10 +11,10 @@ import pytest
 from tornado.httpclient import HTTPResponse
 from tornado.web import StaticFileHandler
 
-import server
 from stormcellar.application import Application
 from stormcellar.pages import STATIC
 from stormcellar.testing.client import Client
+from stormcellar.tests import site as server
 from stormcellar.web.static import SiteStaticHandler
 
 OLD, NEW = b"the old text, some bytes", b"THE NEW TEXT, SOME BYTES"

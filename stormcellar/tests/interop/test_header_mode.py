@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from stormcellar.testing.serving import ROOT, ServerProcess
 from stormcellar.tests.parts import require, require_npm_package
+from stormcellar.tests.serving import ROOT, ServerProcess
 
 pytestmark = pytest.mark.npm
 

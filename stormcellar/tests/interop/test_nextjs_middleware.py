@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.parts import require_npm_package
+from stormcellar.tests.serving import ServerProcess
 
 pytestmark = [pytest.mark.npm, pytest.mark.slow]
 

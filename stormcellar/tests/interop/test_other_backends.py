@@ -26,11 +26,11 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application as TornadoApplication
 from tornado.web import RequestHandler
 
-import server
 from stormcellar.application import Application
 from stormcellar.settings import Settings
 from stormcellar.testing.client import Client
 from stormcellar.testing.clock import FakeClock, cheap_keys
+from stormcellar.tests import site as server
 from stormcellar.tests.handlers.conftest import CHEAP
 from stormcellar.tests.parts import require_npm_package, require_supertokens_python
 

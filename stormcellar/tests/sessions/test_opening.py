@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from server import make_app
 from stormcellar.sessions import StoreUnavailableError
 from stormcellar.sessions.errors import UnusableDatabaseError
 from stormcellar.settings import Settings
@@ -19,8 +18,9 @@ from stormcellar.store.opening import open_in_time
 from stormcellar.store.presence import LOCAL_LEASE_S, Presence
 from stormcellar.store.sqlite import SqliteDatabase
 from stormcellar.testing.clock import FakeClock, cheap_keys
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.postgres import Cluster
+from stormcellar.tests.serving import ServerProcess
+from stormcellar.tests.site import make_app
 from stormcellar.tests.support import database_at
 
 

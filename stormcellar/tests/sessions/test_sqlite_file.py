@@ -20,7 +20,7 @@ from stormcellar.sessions import StoreUnavailableError
 from stormcellar.sessions.errors import UnusableDatabaseError
 from stormcellar.store import Connection, sqlite
 from stormcellar.store.sqlite import SqliteDatabase
-from stormcellar.testing.serving import ROOT
+from stormcellar.tests.serving import ROOT
 
 TABLE = "CREATE TABLE names (name TEXT)"
 

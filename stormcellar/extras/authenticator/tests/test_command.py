@@ -11,14 +11,13 @@ from typing import TypeVar
 
 import pytest
 
-from manage import main
-from server import make_app
 from stormcellar.application import Application
 from stormcellar.extras.authenticator.part import Authenticator
 from stormcellar.extras.authenticator.tests.parts import totp
 from stormcellar.settings import Settings
 from stormcellar.testing.client import PASSWORD
 from stormcellar.testing.clock import cheap_keys
+from stormcellar.tests.site import main, make_app
 
 SECRET = b"twenty bytes of this"
 T = TypeVar("T")

@@ -13,11 +13,11 @@ from typing import Any
 from tornado.template import Template
 from tornado.web import HTTPError
 
-from server import SITE
 from stormcellar.application import Application, Site
 from stormcellar.server.run import main
 from stormcellar.sessions import TryRefreshTokenError
 from stormcellar.settings import Settings
+from stormcellar.tests.site import SITE
 from stormcellar.web.auth_time import SIGN_IN_TIME
 from stormcellar.web.handler import BaseHandler, ProtectedAPIHandler, ProtectedHandler
 

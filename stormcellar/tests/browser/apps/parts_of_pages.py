@@ -12,11 +12,11 @@ from typing import Any
 
 from tornado.web import StaticFileHandler
 
-from server import SITE
 from stormcellar.application import Application, Site
 from stormcellar.server.run import main
 from stormcellar.settings import Settings
 from stormcellar.tests.parts import ROOT
+from stormcellar.tests.site import SITE
 from stormcellar.web.handler import BaseHandler, ProtectedHandler
 from stormcellar.web.live import ProtectedEventStreamHandler
 

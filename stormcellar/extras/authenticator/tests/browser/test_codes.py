@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from stormcellar.extras.authenticator.tests.parts import Phone
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.conftest import Complaints
 from stormcellar.tests.browser.visitor import PASSWORD, Visitor
+from stormcellar.tests.serving import ServerProcess
 
 Visit = Callable[..., Visitor]
 

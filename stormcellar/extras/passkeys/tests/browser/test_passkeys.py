@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.tests.serving import ServerProcess
 
 Visit = Callable[..., Visitor]
 
