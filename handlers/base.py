@@ -8,10 +8,10 @@ BaseHandler           pages for everyone; a page must say why: `public = "..."`
 
 from __future__ import annotations
 
-from stormcellar.web import handler
+import stormcellar
 
 
-class BaseHandler(handler.BaseHandler):
+class BaseHandler(stormcellar.BaseHandler):
     """A page for everyone. `self.session` is the visitor's session, or None."""
 
     async def prepare(self) -> None:
@@ -23,12 +23,12 @@ class BaseHandler(handler.BaseHandler):
         await super().prepare()
 
 
-class ProtectedHandler(handler.ProtectedHandler, BaseHandler):
+class ProtectedHandler(stormcellar.ProtectedHandler, BaseHandler):
     """A page for users who are signed in: `self.session` is always there.
 
     A guest goes to sign-in, an expired session is renewed, and then the browser comes back here.
     """
 
 
-class ProtectedAPIHandler(handler.ProtectedAPIHandler, ProtectedHandler):
+class ProtectedAPIHandler(stormcellar.ProtectedAPIHandler, ProtectedHandler):
     """JSON for callers who are signed in. SuperTokens' clients act on its 401 and 403 by themselves."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from tornado.routing import URLSpec
 
 from handlers import accounts, pages
-from stormcellar.settings import Settings
+from stormcellar import Settings
 
 
 def routes(settings: Settings) -> list[URLSpec]:

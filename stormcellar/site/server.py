@@ -15,8 +15,7 @@ if __name__ == "__main__":
     begin()
 
 from handlers.routes import routes
-from stormcellar.application import Application, Site
-from stormcellar.settings import Settings
+from stormcellar import Application, Settings, Site
 
 SITE = Site(Path(__file__).resolve().parent, routes)
 
