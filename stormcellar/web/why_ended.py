@@ -34,8 +34,12 @@ _WORDS = {
 def remember(handler: BaseHandler, session_handle: str) -> None:
     """Leave the reason for the sign-in page."""
     reason = handler.app.sessions.feed.reasons.get(session_handle, "")
-    word = "administrator" if reason.startswith("by administrator") else _WORDS.get(reason, "over")
-    handler.transfer.leave_notice(word, KEPT_S)
+    handler.transfer.leave_notice(word_of(reason), KEPT_S)
+
+
+def word_of(reason: str) -> str:
+    """Return the word for the reason of a revocation."""
+    return "administrator" if reason.startswith("by administrator") else _WORDS.get(reason, "over")
 
 
 def sentence(handler: BaseHandler) -> str:

@@ -12,6 +12,7 @@ from stormcellar.sessions import (
 )
 from stormcellar.web.auth_time import SENSITIVE_WITHIN_S, SIGN_IN_TIME
 from stormcellar.web.device import SeenFrom
+from stormcellar.web.endings import recent_endings
 from stormcellar.web.handler import SMALL_BODY_BYTES
 from stormcellar.web.mails import in_words
 
@@ -60,6 +61,7 @@ class SessionsHandler(OwnAccountHandler):
             "account/sessions.html",
             devices=sorted(devices, key=lambda device: not device.is_this),
             may_end=await self._signed_in_recently(),
+            endings=await recent_endings(self.app.audit, self.session.user_id, self.app.clock.now()),
             notice=NOTICES.get(self.get_query_argument("notice", ""), ""),
             lifetime=in_words(self.app.options.access_token_lifetime_s),
         )

@@ -271,3 +271,90 @@ async def test_only_pages_with_a_session_are_told_where_to_ask(client: Client) -
     await client.sign_up()
     page = await client.request("GET", "/", headers=NAVIGATION)
     assert b'<meta name="session-alive" content="/session-alive">' in page.body
+
+
+# -- sessions that have ended -----------------------------------------------------------------------
+
+
+async def endings(client: Client) -> list[str]:
+    """What the page says of sessions that have ended, without markup."""
+    page = (await client.get("/account/sessions")).body.decode()
+    items = re.findall(r'<li class="ending.*?</li>', page, re.DOTALL)
+    return [" ".join(html.unescape(re.sub(r"<[^>]*>", " ", item)).split()) for item in items]
+
+
+@pytest.mark.parametrize("thief_is", ["at once", "patient"])
+@pytest.mark.gen_test
+async def test_a_theft_is_shown_after_the_next_sign_in(
+    client: Client, app: Application, new_client: NewClient, clock: FakeClock, thief_is: str
+) -> None:
+    await client.sign_up()
+    thief = new_client()
+    thief.jar = dict(client.jar)
+    first, second = (client, thief) if thief_is == "at once" else (thief, client)
+    assert (await first.refresh()).code == 200
+    clock.advance(60)
+    if thief_is == "at once":
+        assert (await first.refresh()).code == 200
+    assert (await second.refresh()).code == (401 if thief_is == "at once" else 200)
+    if thief_is == "patient":
+        assert (await client.get("/dashboard")).code == 200
+        await app.sessions.write_notes()
+        assert (await thief.refresh()).code == 401
+    assert (await client.refresh()).code == 401
+    page = (await client.get("/login")).body.decode()
+    assert "someone else may have used your session" in html.unescape(page)
+    await client.sign_in()
+    (ending,) = await endings(client)
+    assert ending.startswith("Two browsers used this session, so someone may have copied its cookies.")
+    assert "Change your password" in ending
+    assert "from 127.0.0.1" in ending
+
+
+@pytest.mark.gen_test
+async def test_why_other_sessions_ended_is_shown(
+    client: Client, app: Application, new_client: NewClient
+) -> None:
+    await client.sign_up()
+    ann = (await app.accounts.get_by_email("ann@example.com")).user_id
+    for reason in (
+        "ended by its user",
+        "by administrator 7",
+        "command line",
+        "more sessions than a user may have",
+    ):
+        other = new_client()
+        await other.sign_in()
+        handle = await handle_of(other, app)
+        await app.sessions.revoke_session(handle, owner=ann, reason=reason)
+    found = [one.partition(" Ended")[0] for one in await endings(client)]
+    assert found == [
+        "An administrator ended this session.",
+        "An administrator ended this session.",
+        "You ended this session from another one.",
+    ]
+
+
+async def handle_of(client: Client, app: Application) -> str:
+    session = await app.sessions.get_session(client.cookies["sAccessToken"])
+    assert session is not None
+    return session.handle
+
+
+@pytest.mark.gen_test
+async def test_of_other_users_and_long_ago_nothing_is_shown(
+    client: Client, app: Application, new_client: NewClient, clock: FakeClock
+) -> None:
+    await client.sign_up()
+    other = new_client()
+    await other.sign_up(BOB)
+    bob = (await app.accounts.get_by_email(BOB)).user_id
+    await app.sessions.revoke_all_sessions_for_user(bob, reason="command line")
+    assert await endings(client) == []
+    ann = (await app.accounts.get_by_email("ann@example.com")).user_id
+    await app.sessions.revoke_all_sessions_for_user(ann, reason="command line")
+    await client.sign_in()
+    assert len(await endings(client)) == 1
+    clock.advance(31 * 86400)
+    await client.sign_in()
+    assert await endings(client) == []
