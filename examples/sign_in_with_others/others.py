@@ -14,9 +14,11 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -33,7 +35,7 @@ from stormcellar.store import Connection, Database
 from stormcellar.web.handler import BaseHandler
 from stormcellar.web.return_address import return_address
 
-HERE = "../examples/sign_in_with_others/"
+HERE = Path(__file__).resolve().parent
 COOKIE = "sSignInWith"
 COOKIE_PATH = "/sign-in-with"
 ATTEMPT_LIFETIME_S = 600
@@ -243,7 +245,7 @@ class SignInWithHandler(OAuth2Mixin, BaseHandler):
 
     def explain(self, error: OthersError) -> None:
         self.set_status(422)
-        self.render(HERE + "refused.html", message=str(error), provider=self.provider.name)
+        self.render(beside(self, "refused.html"), message=str(error), provider=self.provider.name)
 
 
 class ComeBackHandler(SignInWithHandler):
@@ -291,7 +293,14 @@ class ComeBackHandler(SignInWithHandler):
         return tokens if isinstance(tokens, dict) else {}
 
 
+def beside(handler: BaseHandler, name: str) -> str:
+    """Name a template of this folder, for render()."""
+    return os.path.relpath(HERE / name, handler.get_template_path())
+
+
 class LoginWithLinkHandler(LoginHandler):
     """GET and POST /login, with a link to the provider."""
 
-    template = HERE + "login.html"
+    @property
+    def template(self) -> str:
+        return beside(self, "login.html")

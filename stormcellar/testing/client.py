@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.websocket import websocket_connect
 
 from stormcellar.sessions import Clock
+from stormcellar.testing.sockets import Socket
 
 PASSWORD = "tall ships sail 27 seas"
 NAVIGATION = {
@@ -227,6 +229,18 @@ class Client:
             self._keep_front_token(response)
         self.visited.append(f"{method} {path} {response.code}")
         return response
+
+    async def connect(self, path: str, *, headers: Mapping[str, str] | None = None) -> Socket:
+        """Open a WebSocket, as a script of one of the site's pages does.
+
+        Raises:
+            HTTPClientError: the server refused; `code` is 401 or 403.
+        """
+        sent = {"Host": urlsplit(self.origin).netloc, "Origin": self.origin, **(headers or {})}
+        if cookies := self._cookie_header(urlsplit(path).path):
+            sent.setdefault("Cookie", cookies)
+        address = self.base_url.replace("http", "ws", 1) + path
+        return Socket(await websocket_connect(HTTPRequest(address, headers=sent)))
 
     # -- what people do -----------------------------------------------------------------------------
 

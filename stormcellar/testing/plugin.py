@@ -6,20 +6,16 @@
         assert ann.user_id in await ann.page("/reports")
 
 Each test has an application of its own, with an empty database and a clock that stands still. docs/testing.md
-shows every fixture at work. Those whose names begin with `browser_` do the same to a real Chromium; in
-stormcellar/tests/browser they have the short names.
+shows every fixture at work. stormcellar/testing/browser.py has the same fixtures for a real Chromium.
 """
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import importlib
-import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
@@ -27,7 +23,6 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.testing import bind_unused_port
 
-from stormcellar import settings as configuration
 from stormcellar.accounts import Argon2Parameters
 from stormcellar.application import Application, Site
 from stormcellar.dev.strip import expired_tokens
@@ -35,12 +30,7 @@ from stormcellar.sessions import ClaimValidator, Clock
 from stormcellar.settings import Settings
 from stormcellar.testing.client import PASSWORD, Client
 from stormcellar.testing.clock import FakeClock, cheap_keys
-from stormcellar.testing.serving import ServerProcess
 from stormcellar.testing.waiting import until
-
-if TYPE_CHECKING:
-    from stormcellar.tests.browser.conftest import Complaints
-    from stormcellar.tests.browser.visitor import Visitor
 
 __all__ = [
     "app",
@@ -62,7 +52,6 @@ __all__ = [
     "two_tabs",
 ]
 
-T = TypeVar("T")
 MakeApplication = Callable[..., Application]
 AsUser = Callable[..., Awaitable[Client]]
 DoTo = Callable[[Client], Awaitable[None]]
@@ -71,8 +60,6 @@ LoseReply = Callable[[Client], Awaitable[HTTPResponse]]
 CHEAP = Argon2Parameters(memory_kib=8, passes=1, lanes=1)
 PATIENCE_S = 60.0  # nothing here measures time; a busy machine must not fail a test
 REVOKED_ELSEWHERE = "revoked on another device"
-ACCESS_COOKIE, FRONT_COOKIE = "sAccessToken", "sFrontToken"
-REFRESH_PATH = "/session/refresh"
 DEFAULT_SITE = "server:SITE"
 
 
@@ -81,7 +68,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.option.async_test_timeout = max(config.option.async_test_timeout, PATIENCE_S)
+    if hasattr(
+        config.option, "async_test_timeout"
+    ):  # else pytest-tornado is not there, nor a test that awaits
+        config.option.async_test_timeout = max(config.option.async_test_timeout, PATIENCE_S)
 
 
 # -- an application for each test -------------------------------------------------------------------
@@ -209,7 +199,7 @@ def expire_access_token(app: Application) -> DoTo:
     """End a browser's access token, and nothing else: `await expire_access_token(ann)`."""
 
     async def expire(browser: Client) -> None:
-        tokens = await _expired(app, browser.cookies[app.jar.access])
+        tokens = await expired_tokens_of(app, browser.cookies[app.jar.access])
         browser.replace_cookie(app.jar.access, tokens[0])
         browser.replace_cookie(app.jar.front, tokens[1])
 
@@ -311,7 +301,7 @@ def second_node(
         io_loop.run_sync(server.close_all_connections)
 
 
-async def _expired(application: Application, access_token: str) -> tuple[str, str]:
+async def expired_tokens_of(application: Application, access_token: str) -> tuple[str, str]:
     """Access token and front token of the same session, which are over already."""
     session = await application.sessions.get_session(
         access_token, override_global_claim_validators=_no_validators
@@ -323,107 +313,3 @@ async def _expired(application: Application, access_token: str) -> tuple[str, st
 
 def _no_validators(*_: object) -> Sequence[ClaimValidator]:
     return []
-
-
-# -- the same with a real browser ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def browser_as_user(server: ServerProcess, visit: Callable[..., Visitor]) -> Callable[..., Visitor]:
-    """A Chromium of its own in which somebody is signed in: `ann = as_user("ann@example.com")`."""
-    known: set[str] = set()
-
-    def sign_in(email: str = "ann@example.com", **options: Any) -> Visitor:
-        visitor = visit(server.url, **options)
-        if email in known:
-            visitor.goto("/login?redirectBack=/dashboard")
-            visitor.sign_in(email)
-        else:
-            visitor.sign_up(email)
-        known.add(email)
-        return visitor
-
-    return sign_in
-
-
-@pytest.fixture
-def browser_expire_access_token(server: ServerProcess) -> Callable[[Visitor], None]:
-    """End a browser's access token, and nothing else. Pages that are open do not notice."""
-
-    def expire(visitor: Visitor) -> None:
-        held = _access_token(visitor)
-        access, front = _beside(server, lambda node: _expired(node, held))
-        values = {ACCESS_COOKIE: access, FRONT_COOKIE: front}
-        for cookie in visitor.context.cookies():
-            for ending, value in values.items():
-                if cookie["name"].endswith(ending):
-                    visitor.context.add_cookies([{**cookie, "value": value}])  # type: ignore[typeddict-item]
-
-    return expire
-
-
-@pytest.fixture
-def browser_revoke_elsewhere(server: ServerProcess, complaints: Complaints) -> Callable[[Visitor], None]:
-    """End a browser's session from another server; it is over when this one has heard of it."""
-
-    def revoke(visitor: Visitor) -> None:
-        complaints.allow(r"status of 401 .*/session/refresh\)")  # what the browser meets next
-        held = _access_token(visitor)
-
-        async def end(node: Application) -> None:
-            handle = await node.sessions.handle_of(held)
-            assert handle, "nobody is signed in there"
-            assert await node.sessions.revoke_session(handle, owner=None, reason=REVOKED_ELSEWHERE), (
-                "it was over already"
-            )
-
-        _beside(server, end)
-        alive = f"{server.url}/session-alive"
-        visitor.until(lambda: visitor.context.request.get(alive).json() == {"alive": False})
-
-    return revoke
-
-
-@pytest.fixture
-def browser_lose_reply(server: ServerProcess) -> Callable[[Visitor], None]:
-    """Renew a browser's session, and lose the reply on its way."""
-
-    def lose(visitor: Visitor) -> None:
-        address = f"{server.url}{_settings_of(server).api_base_path}{REFRESH_PATH}"
-        cookies = "; ".join(
-            f"{cookie['name']}={cookie['value']}" for cookie in visitor.context.cookies(address)
-        )
-        headers = {"Cookie": cookies, "rid": "session", "st-auth-mode": "cookie"}
-        request = urllib.request.Request(address, method="POST", headers=headers)
-        with urllib.request.urlopen(request) as response:
-            assert response.headers["front-token"] not in (None, "remove")
-
-    return lose
-
-
-def _access_token(visitor: Visitor) -> str:
-    """The browser's access token, be its cookie's name prefixed or not; "" if there is none."""
-    cookies = visitor.context.cookies()
-    return next((one["value"] for one in cookies if one["name"].endswith(ACCESS_COOKIE)), "")
-
-
-def _settings_of(server: ServerProcess) -> Settings:
-    return configuration.load([part for part in server.command if part.startswith("--")], {})
-
-
-def _beside(server: ServerProcess, work: Callable[[Application], Awaitable[T]]) -> T:
-    """Do something on another server of the same site, which lives for that only.
-
-    In another thread, because Playwright has an event loop running in this one.
-    """
-
-    async def run() -> T:
-        node = load_site(DEFAULT_SITE).make_app(_settings_of(server), password_parameters=CHEAP)
-        try:
-            await node.start()
-            return await work(node)
-        finally:
-            await node.stop()
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, run()).result()

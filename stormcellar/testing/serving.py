@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 ADDRESS = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\]):\d+")
 LAST_LINE = "Ctrl+C"  # of what a server says when it is ready
@@ -36,6 +36,9 @@ def process_env(**extra: str) -> dict[str, str]:
     """An environment in which nothing of the caller's own sets a setting or leads Python elsewhere."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
     return {**kept, **extra}
+
+
+Process = TypeVar("Process", bound="ServerProcess")
 
 
 class ServerProcess:
@@ -70,7 +73,7 @@ class ServerProcess:
         self._reader: threading.Thread | None = None
         self._announced = threading.Event()
 
-    def start(self) -> "ServerProcess":
+    def start(self: Process) -> Process:
         """Run it and wait until it has said where it is and how to stop it."""
         self.url = ""
         self._announced.clear()
@@ -136,7 +139,7 @@ class ServerProcess:
             process.stdout.close()
         return code
 
-    def __enter__(self) -> "ServerProcess":
+    def __enter__(self: Process) -> Process:
         return self.start()
 
     def __exit__(self, *reason: object) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from stormcellar.tests.browser.conftest import Complaints
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import PASSWORD, Visitor
 from stormcellar.tests.browser.test_after_sign_out import MORE_PAGES, see_links
-from stormcellar.tests.browser.visitor import PASSWORD, Visitor
 from stormcellar.tests.serving import ServerProcess
 
 StartServer = Callable[..., ServerProcess]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from stormcellar.tests.browser.visitor import Visitor, open_tab
+from stormcellar.testing.visitor import Visitor, open_tab
 from stormcellar.tests.serving import ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")

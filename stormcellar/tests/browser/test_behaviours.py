@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from stormcellar.tests.browser.conftest import Complaints
+from stormcellar.testing.browser import Complaints
 from stormcellar.tests.browser.scripted_site import SITE, ScriptedSite, front_token
 from stormcellar.tests.browser.scripted_site import page as html_page
 from stormcellar.tests.browser.test_session_module import know_no_session, know_session

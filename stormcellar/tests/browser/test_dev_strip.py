@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from stormcellar.tests.browser.conftest import Complaints
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import Visitor
 from stormcellar.tests.browser.scripted_site import SITE, ScriptedSite, front_token
 from stormcellar.tests.browser.scripted_site import page as html_page
 from stormcellar.tests.browser.test_session_module import know_session
-from stormcellar.tests.browser.visitor import Visitor
 from stormcellar.tests.rendering import NOW_S, SESSION, STRIP, render
 from stormcellar.tests.serving import ServerProcess
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from stormcellar.tests.browser.conftest import Complaints, hear_out
+from stormcellar.testing.browser import Complaints, hear_out
 from stormcellar.tests.serving import ServerProcess
 
 STRICT = "default-src 'none'; script-src 'self'; style-src 'self'; object-src 'none'; base-uri 'none'"
@@ -139,7 +139,7 @@ def test_a_started_server_is_reached_at_the_address_that_it_listens_on(
     server = start_server("--debug", program=(sys.executable, "-c", SERVER))
     assert "--port=0" in server.log
     assert "--debug" in server.log
-    answer = page.request.get(f"{server.url}/LICENSE")
+    answer = page.request.get(f"{server.url}/server.py")
     assert answer.status == 200
     first = server.pid
     assert server.stop() == -15

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
-from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.testing.visitor import Visitor
 
 AsUser = Callable[..., Visitor]
 DoTo = Callable[[Visitor], None]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import urllib.request
 from collections.abc import Callable
 
-from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.testing.visitor import Visitor
 from stormcellar.tests.serving import ServerProcess
 
 OPEN_LINE = """async () => {

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from stormcellar.tests.browser.conftest import Complaints
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import Visitor
 from stormcellar.tests.browser.proxy import Proxy
-from stormcellar.tests.browser.visitor import Visitor
 from stormcellar.tests.serving import ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")

@@ -17,8 +17,9 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from stormcellar.tests.browser.conftest import ARTIFACTS, Complaints
-from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import Visitor
+from stormcellar.tests.browser.conftest import ARTIFACTS
 from stormcellar.tests.serving import ROOT, ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")

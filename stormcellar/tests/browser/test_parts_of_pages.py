@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from stormcellar.tests.browser.conftest import Complaints
-from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import Visitor
 from stormcellar.tests.parts import require_npm_package
 from stormcellar.tests.serving import ServerProcess
 

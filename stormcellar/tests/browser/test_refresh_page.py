@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
-from stormcellar.tests.browser.conftest import Complaints
+from stormcellar.testing.browser import Complaints
 from stormcellar.tests.browser.scripted_site import SITE, Answer, ScriptedSite, front_token, sends_to
 from stormcellar.tests.browser.scripted_site import page as html_page
 from stormcellar.tests.rendering import render

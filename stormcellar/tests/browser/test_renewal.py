@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
-from stormcellar.tests.browser.conftest import Complaints
-from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import Visitor
 from stormcellar.tests.serving import ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")

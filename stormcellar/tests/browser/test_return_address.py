@@ -16,8 +16,8 @@ import pytest
 from playwright.sync_api import Dialog, Error, Page, Request, Route
 
 from stormcellar.pages import STATIC
-from stormcellar.tests.browser.conftest import Complaints
-from stormcellar.tests.browser.visitor import PASSWORD, Visitor
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import PASSWORD, Visitor
 from stormcellar.tests.serving import ServerProcess
 from stormcellar.web.return_address import return_address
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from stormcellar.tests.browser.conftest import Complaints
-from stormcellar.tests.browser.visitor import Visitor, open_tab
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import Visitor, open_tab
 from stormcellar.tests.serving import ServerProcess
 
 MORE_PAGES = (sys.executable, "-m", "stormcellar.tests.browser.apps.more_pages")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Request
 
-from stormcellar.tests.browser.conftest import Complaints
+from stormcellar.testing.browser import Complaints
 from stormcellar.tests.browser.scripted_site import SITE, Answer, ScriptedSite, front_token
 from stormcellar.tests.rendering import SESSION
 

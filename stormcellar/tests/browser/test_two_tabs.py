@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route
 
-from stormcellar.tests.browser.conftest import Complaints
-from stormcellar.tests.browser.visitor import Visitor, open_tab
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import Visitor, open_tab
 from stormcellar.tests.serving import ServerProcess
 
 Visit = Callable[..., Visitor]

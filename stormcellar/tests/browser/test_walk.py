@@ -9,9 +9,9 @@ from urllib.parse import quote, urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from stormcellar.tests.browser.conftest import Complaints
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import Visitor
 from stormcellar.tests.browser.proxy import Proxy
-from stormcellar.tests.browser.visitor import Visitor
 from stormcellar.tests.serving import ServerProcess
 
 MODES = ("page", "in_place", "detour")

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from stormcellar.extras.authenticator.tests.parts import Phone
-from stormcellar.tests.browser.conftest import Complaints
-from stormcellar.tests.browser.visitor import PASSWORD, Visitor
+from stormcellar.testing.browser import Complaints
+from stormcellar.testing.visitor import PASSWORD, Visitor
 from stormcellar.tests.serving import ServerProcess
 
 Visit = Callable[..., Visitor]

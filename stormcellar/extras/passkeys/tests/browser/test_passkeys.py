@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import CDPSession, Page, expect
 
-from stormcellar.tests.browser.visitor import Visitor
+from stormcellar.testing.visitor import Visitor
 from stormcellar.tests.serving import ServerProcess
 
 Visit = Callable[..., Visitor]
