@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import itertools
 import logging
 import secrets
@@ -30,6 +29,7 @@ from stormcellar.events.audit import AuditLog
 from stormcellar.events.journal import Journal
 from stormcellar.extras import Extra, installed
 from stormcellar.routes import plain_routes, route_table
+from stormcellar.secret_files import server_secret
 from stormcellar.server.deadlines import Step, run_steps
 from stormcellar.sessions import (
     ClaimValidator,
@@ -47,12 +47,13 @@ from stormcellar.sessions import (
     UserRoleClaim,
 )
 from stormcellar.sessions.events import SessionEvent
-from stormcellar.sessions.refresh_token import derive_key
 from stormcellar.sessions.remote_keys import RemoteKeys
 from stormcellar.settings import Settings, SettingsError
 from stormcellar.store import Connection, Database
 from stormcellar.store.opening import open_in_time
 from stormcellar.store.presence import Presence
+from stormcellar.store.sealed import SealedColumn, SealedCount
+from stormcellar.store.secret_register import SecretRegister
 from stormcellar.store.sqlite import SqliteDatabase
 from stormcellar.web import documents
 from stormcellar.web.access import access, check_access
@@ -194,8 +195,14 @@ class Application(TornadoApplication):
         engine_options: dict[str, Any],
     ) -> None:
         options, clock = self.options, self.clock
+        secret = server_secret(options)
+        self.secret_register = SecretRegister(self.database, clock, secret)
         self.presence = Presence(
-            self.database, clock, issuer=options.issuer, is_public=bool(options.public_url)
+            self.database,
+            clock,
+            issuer=options.issuer,
+            is_public=bool(options.public_url),
+            secret_fingerprints=secret.fingerprints,
         )
         self.hasher = PasswordHasher(
             options.password_hash_workers, options.password_hash_queue, password_parameters
@@ -209,12 +216,13 @@ class Application(TornadoApplication):
             password_reset_lifetime_s=options.password_reset_lifetime_s,
         )
         self.audit = AuditLog(self.database, clock, retention_s=options.audit_retention_s)
-        key = derived_key(options, b"rate limits")
-        self.limits = Limits(self.database, clock=clock, key=key, enabled=options.rate_limits)
-        self.kept_forms = KeptForms(self.database, clock, derived_key(options, b"kept forms"))
+        self.limits = Limits(
+            self.database, clock=clock, key=secret.key("rate limits"), enabled=options.rate_limits
+        )
+        self.kept_forms = KeptForms(self.database, clock, secret.keys("kept forms"))
         self.limits.on_throttled = lambda error: self.journal.record("throttled", detail=error.limit)
         self.known_clients = KnownClients(
-            key,
+            secret.keys("rate limits"),
             clock,
             secure=options.cookie_secure,
             same_site=options.cookie_same_site,
@@ -243,7 +251,7 @@ class Application(TornadoApplication):
             Outbox(
                 self.database,
                 clock=clock,
-                keys=[derive_key(configuration.load_or_create_secret(options), "outbox")],
+                keys=secret.keys("outbox"),
             ),
             mailer or make_mailer(options),
             site_name=options.site_name,
@@ -343,12 +351,15 @@ class Application(TornadoApplication):
                     if isinstance(self.clock, SharedClock):
                         await self.clock.set()
                         self._tasks.append(asyncio.ensure_future(self.clock.keep_set()))
+                    await self.secret_register.open()
+                    await self.secret_register.check()
                     await self.presence.open()
                     if self.announced:
                         await self.presence.join()
                         self.sessions.feed.settle_with(self.presence.settle)
                         self._tasks.append(asyncio.ensure_future(self.presence.keep()))
                     await self.sessions.start()
+                    await self.secret_register.note()
                     await self.accounts.open()
                     await self.limits.open()
                     await self.kept_forms.open()
@@ -363,13 +374,32 @@ class Application(TornadoApplication):
                 self.started = True
 
     @property
+    def sealed_columns(self) -> list[SealedColumn]:
+        """What the database keeps sealed with a key of the server secret, for longer than minutes."""
+        found = [self.sessions.keys.sealed_column, *self.mails.delivery.outbox.sealed_columns]
+        return found + [column for extra in self.extras for column in extra.sealed_columns]
+
+    async def seal_again(self) -> SealedCount:
+        """Seal with the current secret what an earlier one has sealed, if the current one is the newest."""
+        found = SealedCount()
+        if await self.secret_register.is_current_newest():
+            for column in self.sealed_columns:
+                found += await column.seal_again(self.database)
+        return found
+
+    @property
     def keepers(self) -> Sequence[Users | Limits | AuditLog | Mails | KeptForms | Extra]:
         """All who keep something in the database, but for the engine, which looks after itself."""
         return (self.accounts, self.limits, self.audit, self.mails, self.kept_forms, *self.extras)
 
     async def _keep_house(self) -> None:
-        """Have them delete what is over, now and then."""
+        """Have them delete what is over, now and then, and seal again what an earlier secret has sealed."""
         while True:
+            if server_secret(self.options).others:
+                try:
+                    await self.seal_again()
+                except Exception as error:  # whatever it is: the next turn tries again
+                    log.warning("sealing with the new secret is put off: %s", error)
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
             for part in self.keepers:
                 try:
@@ -432,15 +462,12 @@ def mail_link_base(options: Settings) -> str:
     return ((path and options.website_domain) or site_origin(options)) + path
 
 
-def derived_key(options: Settings, purpose: bytes) -> bytes:
-    """A key of 32 bytes for one purpose, derived from the server secret."""
-    return hmac.digest(configuration.load_or_create_secret(options), purpose, "sha256")
-
-
 def session_config(options: Settings) -> SessionConfig:
     """What the engine needs of the settings."""
+    secret = server_secret(options)
     return SessionConfig(
-        secret=configuration.load_or_create_secret(options),
+        secret=secret.current,
+        other_secrets=secret.others,
         issuer=options.issuer,
         access_token_lifetime_s=options.access_token_lifetime_s,
         access_token_jitter=options.access_token_jitter_percent / 100,

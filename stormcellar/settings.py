@@ -8,13 +8,10 @@ come the option, the environment variable, `--help` and docs/settings.md (`make 
 a field; a rule between several settings is one more function in RULES.
 """
 
-import contextlib
 import difflib
 import ipaddress
 import os
 import re
-import secrets
-import tempfile
 import textwrap
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -232,7 +229,11 @@ def _check_secret(secret: str) -> str:
     return Masked(secret)
 
 
-def _looks_like_a_sample(secret: str) -> bool:
+def _check_old_secrets(old: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_check_secret, old))
+
+
+def looks_like_a_sample(secret: str) -> bool:
     letters = re.sub(r"[\W_]", "", secret.lower())
     return len(set(secret)) < 12 or any(word in letters for word in SAMPLE_WORDS)
 
@@ -262,7 +263,8 @@ def _check_sign_in_url(url: str) -> str:
         return url if not url or OWN_PATH.fullmatch(url) else _normalised_url(url)
     except ValueError:
         raise ValueError(
-            "it must be a path of this site or an address; write it like /login or https://www.example.com/auth"
+            "it must be a path of this site or an address; write it like /login or "
+            "https://www.example.com/auth"
         ) from None
 
 
@@ -576,9 +578,21 @@ class Settings:
         effect="What refresh tokens are derived from, together with the database; at least 32 characters. "
         "Empty: made on the first run and kept in the file `secret` in data_dir. Set it if machines share a "
         "database or the disk does not last.",
-        danger="Whoever knows it and reads the database can take over every session; changing it signs "
-        "everyone out. On the command line other users of the machine can see it: use the environment or a "
-        "file that only its owner can read.",
+        danger="An attacker who knows it and reads the database can take over every session. To change it "
+        "without signing users out, see old_secrets. On the command line other users of the machine can see "
+        "it: use the environment or a file that only its owner can read.",
+    )
+    old_secrets: tuple[str, ...] = setting(
+        (),
+        unit="-",
+        check=_check_old_secrets,
+        secret=True,
+        effect="Further secrets that still open what they made, separated by commas: earlier ones, and the "
+        "next one before the servers change over to it. The file `old-secrets` in data_dir is read too, one "
+        "secret a line, and a secret with a comma or a space can stand only there. `manage.py rotate-secret` "
+        "leads through a change.",
+        danger="A secret that has leaked is dangerous for as long as it stands here. Without an earlier "
+        "secret that is still needed, its sessions end and what it sealed cannot be read.",
     )
     trusted_origins: tuple[str, ...] = setting(
         (),
@@ -1140,7 +1154,7 @@ def _an_open_address_has_a_public_url(settings: Settings) -> None:
 
 def _a_sample_secret_is_for_debug_only(settings: Settings) -> None:
     _refuse_if(
-        settings.secret and not settings.admits_samples and _looks_like_a_sample(settings.secret),
+        settings.secret and not settings.admits_samples and looks_like_a_sample(settings.secret),
         "secret is set to what looks like a sample (a phrase such as change-me, or fewer than 12 different "
         "characters), but it must be random while debug is off or public_url names another host than this "
         "one. Leave it empty and one is made, or set one: "
@@ -1533,7 +1547,7 @@ def _unquoted(text: str, name: str, where: str) -> str:
     return text
 
 
-# The secret and the folder it is kept in.
+# The folder of the database and the secret.
 
 
 def ensure_data_dir(settings: Settings) -> Path:
@@ -1547,74 +1561,6 @@ def ensure_data_dir(settings: Settings) -> Path:
             "data_dir",
         ) from error
     return settings.data_dir
-
-
-def load_or_create_secret(settings: Settings) -> bytes:
-    """The server's secret: the setting, else the file `secret` in data_dir, made if it is not there.
-
-    Processes that start together end with the same one.
-
-    Returns:
-        At least 32 bytes: the UTF-8 text of the setting, or of the file without surrounding white space, so
-        that the file's content may be moved into the setting.
-
-    Raises:
-        SettingsError: the file cannot be made or read, others may read it, or it is too short or a sample.
-    """
-    if settings.secret:
-        return settings.secret.encode()
-    path = ensure_data_dir(settings) / "secret"
-    try:
-        if not path.exists():
-            _publish_new_secret(path)
-        return _read_secret(path, settings)
-    except OSError as error:
-        raise SettingsError(
-            f"The secret cannot be kept in {path}: {error.strerror}. Let the user who runs the server read "
-            "and write that folder, or set `secret`.",
-            "data_dir",
-            "secret",
-        ) from error
-
-
-def _publish_new_secret(path: Path) -> None:
-    """Write it under another name (O_EXCL, 0600), then link it: none reads a half of it, the first wins."""
-    descriptor, draft = tempfile.mkstemp(prefix=".secret-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(48) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        os.unlink(draft)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # tokens will depend on it, so its name must survive a power failure too
-    finally:
-        os.close(folder)
-
-
-def _read_secret(path: Path, settings: Settings) -> bytes:
-    with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode & 0o777
-        secret = file.read().strip()
-    if mode & 0o077:
-        raise SettingsError(
-            f"The file {path} has mode {mode:04o}, but only its owner may have access. "
-            f"If nobody else has read it, run `chmod 600 {path}`; else remove it, which signs everyone out, "
-            "and a new one is made.",
-            "data_dir",
-        )
-    text = secret.decode(errors="replace")
-    if len(text) < SECRET_MIN_LENGTH or (_looks_like_a_sample(text) and not settings.admits_samples):
-        raise SettingsError(
-            f"The secret in {path} is too short or a sample, but it must be random and have at least "
-            f"{SECRET_MIN_LENGTH} characters. Remove the file and a new one is made.",
-            "data_dir",
-        )
-    return secret
 
 
 # What is said about the settings: --help and docs/settings.md.

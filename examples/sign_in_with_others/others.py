@@ -29,8 +29,8 @@ from tornado.web import create_signed_value, decode_signed_value
 from handlers.sign_in import LoginHandler
 from stormcellar.accounts import FieldErrors, User, Users, WrongCredentialsError
 from stormcellar.accounts.text import is_storable
-from stormcellar.sessions.refresh_token import derive_key
-from stormcellar.settings import load_or_create_secret
+from stormcellar.secret_files import load_or_create_secret
+from stormcellar.server_secret import derive_key
 from stormcellar.store import Connection, Database
 from stormcellar.web.handler import BaseHandler
 from stormcellar.web.return_address import return_address

@@ -12,18 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from stormcellar.accounts.database import Connection, Database
 from stormcellar.accounts.users import Clock
+from stormcellar.server_secret import Sealer, UnreadableError
 
 KEPT_S = 15 * 60
 MOST_BYTES = 64 * 1024  # of what was typed; a larger form is not kept
 BROWSER_BYTES = 16
-NONCE_BYTES = 12
 PURGE_BATCH = 500
 
 # Times are Unix milliseconds.
@@ -67,13 +65,13 @@ class KeptForms:
     """The kept forms of one application, in its database.
 
     Args:
-        key: 32 bytes, derived from the server secret.
+        keys: 32 bytes each, derived from the server secrets; the first encrypts.
     """
 
-    def __init__(self, database: Database, clock: Clock, key: bytes) -> None:
+    def __init__(self, database: Database, clock: Clock, keys: Sequence[bytes]) -> None:
         self._database = database
         self._clock = clock
-        self._cipher = AESGCM(key)
+        self._sealer = Sealer(keys)
 
     async def open(self) -> None:
         """Bring the table up to date."""
@@ -89,11 +87,10 @@ class KeptForms:
         if len(text) > MOST_BYTES:
             return None
         browser = secrets.token_urlsafe(BROWSER_BYTES)
-        nonce = secrets.token_bytes(NONCE_BYTES)
         row = {
             "user": user_id,
             "browser": _hash(browser),
-            "sealed": nonce + self._cipher.encrypt(nonce, text, _bound_to(user_id, browser)),
+            "sealed": self._sealer.seal(text, _bound_to(user_id, browser)),
             "end": self._now_ms() + KEPT_S * 1000,
         }
         await self._database.write(lambda connection: _insert(connection, row))
@@ -137,10 +134,9 @@ class KeptForms:
         """Decrypt a form; None if there is none, or another server secret sealed it."""
         if sealed is None:
             return None
-        nonce, text = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
         try:
-            return KeptForm.from_bytes(self._cipher.decrypt(nonce, text, _bound_to(user_id, browser)))
-        except InvalidTag:
+            return KeptForm.from_bytes(self._sealer.open(sealed, _bound_to(user_id, browser)))
+        except UnreadableError:
             return None
 
     def _now_ms(self) -> int:
@@ -160,5 +156,5 @@ def _hash(browser: str) -> str:
     return hashlib.sha256(browser.encode()).hexdigest()
 
 
-def _bound_to(user_id: str, browser: str) -> bytes:
-    return f"{user_id}\n{browser}".encode()
+def _bound_to(user_id: str, browser: str) -> str:
+    return f"{user_id}\n{browser}"

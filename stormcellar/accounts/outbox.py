@@ -18,18 +18,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from stormcellar.accounts.database import Connection, Database
 from stormcellar.accounts.mail import Mail
 from stormcellar.accounts.users import Clock
+from stormcellar.server_secret import Sealer, UnreadableError
+from stormcellar.store.sealed import SealedColumn
 
 log = logging.getLogger("stormcellar.mail")
 
 LEASE_S = 300  # longer than a delivery may take
 MOST_WAITING = 10_000
-NONCE_BYTES = 12
 PURGE_BATCH = 500
 END_OF_TIME_MS = 2**62
 
@@ -101,7 +99,8 @@ class Outbox:
     def __init__(self, database: Database, *, clock: Clock, keys: Sequence[bytes]) -> None:
         self._database = database
         self._clock = clock
-        self._ciphers = [AESGCM(key) for key in keys]
+        self._sealer = Sealer(keys)
+        self.sealed_columns = [SealedColumn("outbox", "mail_id", "sealed", self._sealer)]
 
     async def open(self) -> None:
         """Bring the table up to date; called once before anything else."""
@@ -176,7 +175,7 @@ class Outbox:
         is_expired = expires_at_ms <= now_ms
         try:
             to, subject, text, html, is_decoy = self._unseal(bytes(sealed), mail_id)
-        except ValueError:
+        except UnreadableError:
             log.error("a mail (%s) is dropped: it was stored with another server secret", template)
             await self.remove(Claimed(mail_id, template, None, attempts, is_expired))
             return None
@@ -275,19 +274,10 @@ class Outbox:
     # -- encryption ---------------------------------------------------------------------------------
 
     def _seal(self, content: Sequence[object], mail_id: str) -> bytes:
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + self._ciphers[0].encrypt(nonce, json.dumps(content).encode(), mail_id.encode())
+        return self._sealer.seal(json.dumps(content).encode(), mail_id)
 
     def _unseal(self, sealed: bytes, mail_id: str) -> Any:
-        """Raises ValueError: no key opens it."""
-        for cipher in self._ciphers:
-            try:
-                return json.loads(
-                    cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], mail_id.encode())
-                )
-            except (InvalidTag, ValueError):
-                continue
-        raise ValueError("no key opens this mail")
+        return json.loads(self._sealer.open(sealed, mail_id))
 
     def _now_ms(self) -> int:
         return int(self._clock.now() * 1000)

@@ -64,7 +64,7 @@ async def restore(call: Call) -> None:
     with _draft(target) as draft:
         shutil.copyfile(source, draft)
         _check_whole(draft)
-        await _check_fits(draft, options)
+        await _check_fits(draft, options, secret_is_lost=call.arguments.secret_is_lost)
         kept = _set_aside(target)
         _give_to_owner(draft, target)
         _remove_logs(target)
@@ -129,8 +129,8 @@ def _check_whole(path: Path) -> None:
         raise CommandError(f"The copy is damaged ({found}). Use another one")
 
 
-async def _check_fits(draft: Path, options: Settings) -> None:
-    """Whether this program, with this secret, can work with a backup.
+async def _check_fits(draft: Path, options: Settings, *, secret_is_lost: bool) -> None:
+    """Check that this program, with this secret, can work with a backup.
 
     Raises:
         CommandError: it cannot.
@@ -148,9 +148,8 @@ async def _check_fits(draft: Path, options: Settings) -> None:
     try:
         await key_ring(SessionStore(database), replace(options, database="")).load()
     except StoreUnavailableError as error:
-        raise CommandError(
-            f"The backup belongs to another secret. Set the secret of its time: {error}"
-        ) from error
+        if not secret_is_lost:
+            raise CommandError(f"The backup belongs to another secret: {error}") from error
     finally:
         await database.close()
     with _connection(draft, "rw") as connection:
@@ -224,6 +223,13 @@ COMMANDS = (
         "whole, of this version or an earlier one, and of this secret? The earlier database is kept under "
         "another name.",
         "restore /var/backups/stormcellar/today.sqlite3",
-        (Argument("file", "The backup.", {"metavar": "FILE"}),),
+        (
+            Argument("file", "The backup.", {"metavar": "FILE"}),
+            Argument(
+                "--secret-is-lost",
+                "Restore it although no secret opens it; then run `rotate-secret --lost` before the start.",
+                {"action": "store_true"},
+            ),
+        ),
     ),
 )

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from stormcellar import sessions
-from stormcellar import settings as configuration
 from stormcellar.commands.changelog import VERSION, entries_for_clones, recorded_version
 from stormcellar.commands.check_database import check_api_server, check_database, check_tls
 from stormcellar.commands.check_head import check_head
@@ -17,9 +16,9 @@ from stormcellar.commands.check_mail import check_mail_server
 from stormcellar.commands.check_proxy import check_proxy
 from stormcellar.commands.check_settings import check_machine, check_settings, has_secret
 from stormcellar.commands.command import JSON, Argument, Call, Command
-from stormcellar.commands.copy_database import secret_fingerprint
 from stormcellar.commands.finding import LEVELS, Finding, error, note, warning
 from stormcellar.commands.output import CommandError
+from stormcellar.secret_files import server_secret
 from stormcellar.settings import Settings, SettingsError
 
 
@@ -77,11 +76,18 @@ def check_secret(options: Settings) -> Iterator[Finding]:
         yield note(f"There is no secret yet; the first start makes one in {options.data_dir}.")
         return
     try:
-        fingerprint = secret_fingerprint(configuration.load_or_create_secret(options))
+        secret = server_secret(options)
     except SettingsError as refusal:
         yield error(str(refusal), "The server does not start before this is changed.")
         return
-    yield note(f"The secret's fingerprint is {fingerprint}; all servers of a site must have the same one.")
+    first, *others = secret.fingerprints
+    yield note(f"The secret's fingerprint is {first}; all servers of a site must have the same one.")
+    if others:
+        yield warning(
+            f"Other secrets are accepted too ({', '.join(others)}).",
+            "`python manage.py rotate-secret --status` says what still needs them. Remove them as soon as "
+            "nothing does.",
+        )
 
 
 def check_version(root: Path, since: str | None) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ from stormcellar.settings import Settings, SettingsError, is_loopback
 from stormcellar.store import Database
 from stormcellar.store.migrations import needs
 from stormcellar.store.presence import SERVER_TABLES
+from stormcellar.store.secret_register import SECRET_TABLES
 
 COMPONENTS: dict[str, int] = {
     "sessions": len(TABLES),
@@ -39,6 +40,7 @@ COMPONENTS: dict[str, int] = {
     "kept_forms": len(KEPT_FORM_TABLES),
     "outbox": len(OUTBOX_TABLES),
     "servers": len(SERVER_TABLES),
+    "server_secrets": len(SECRET_TABLES),
 }
 """How many steps the tables of each component have come in this version."""
 CLOCK_WARNING_S, CLOCK_ERROR_S = 2.0, 30.0

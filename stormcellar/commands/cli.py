@@ -28,6 +28,7 @@ from stormcellar.commands import (
     events,
     mails,
     new_page,
+    rotate_secret,
     sessions,
     site,
     users,
@@ -40,7 +41,7 @@ from stormcellar.settings import NAMES_AND_CONFIG, Settings, SettingsError
 
 GROUPS: dict[str, Sequence[Command]] = {
     "Users": users.COMMANDS,
-    "Sessions": sessions.COMMANDS,
+    "Sessions": [*sessions.COMMANDS, *rotate_secret.COMMANDS],
     "What happened": events.COMMANDS,
     "The site": [*check.COMMANDS, *mails.COMMANDS, *backup.COMMANDS, *copy_database.COMMANDS],
     "The code": [*new_page.COMMANDS, *site.COMMANDS],

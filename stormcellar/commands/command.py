@@ -47,6 +47,7 @@ class Argument:
         return str(self.options.get("metavar", self.name.lstrip("-").upper()))
 
 
+YES = Argument("--yes", "Do not ask whether this is meant.", {"action": "store_true"})
 JSON = Argument(
     "--json", "Print JSON for scripts: one object, or one a line for lists.", {"action": "store_true"}
 )

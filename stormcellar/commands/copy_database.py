@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stormcellar import settings as configuration
 from stormcellar.commands.command import JSON, Argument, Call, Command, key_ring, open_site
 from stormcellar.commands.output import CommandError, Progress, print_json
+from stormcellar.secret_files import load_or_create_secret
+from stormcellar.server_secret import fingerprint
 from stormcellar.sessions import StoreUnavailableError
 from stormcellar.sessions.session_store import SessionStore, StoredKey
 from stormcellar.settings import Settings
@@ -367,11 +367,6 @@ class Target:
         return [column for (column,) in self._wire.execute(sql + condition, [table]).fetchall()]
 
 
-def secret_fingerprint(secret: bytes) -> str:
-    """Tells two secrets apart, and nothing else of them."""
-    return hashlib.sha256(b"stormcellar fingerprint " + secret).hexdigest()[:12]
-
-
 @contextlib.contextmanager
 def _as_command_error() -> Iterator[None]:
     """What the two databases say, as one sentence; the run after it goes on from there."""
@@ -391,13 +386,13 @@ def _as_command_error() -> Iterator[None]:
 def _tell_what_is_next(
     call: Call, source: Source, target: Settings, options: Settings, progress: Progress
 ) -> None:
-    fingerprint = secret_fingerprint(configuration.load_or_create_secret(options))
+    name = fingerprint(load_or_create_secret(options))
     if call.arguments.json:
-        print_json({"rows": progress.done, "per_second": progress.per_second(), "secret": fingerprint})
+        print_json({"rows": progress.done, "per_second": progress.per_second(), "secret": name})
         return
     where = "the setting `secret`" if options.secret else f"the file {options.data_dir / 'secret'}"
     print(f"Copied and counted {progress.done:,} rows. Nobody is signed out if now")
-    print(f"  1. every server has the same secret ({where}, fingerprint {fingerprint}),")
+    print(f"  1. every server has the same secret ({where}, fingerprint {name}),")
     print("  2. every server has the target as its setting `database`,")
     print("  3. no server is ever started on the SQLite file again: keep it as a backup, then delete it.")
     print("`python manage.py check` with the new settings says whether they fit.")

@@ -10,7 +10,7 @@ from functools import partial
 
 from stormcellar.accounts import FieldErrors, User
 from stormcellar.application import Application
-from stormcellar.commands.command import JSON, USER, Argument, Call, Command, find_user
+from stormcellar.commands.command import JSON, USER, YES, Argument, Call, Command, find_user
 from stormcellar.commands.output import CommandError, confirm, moment, print_json, until_ctrl_c
 from stormcellar.web.mails import in_words
 from stormcellar.web.new_password import set_password
@@ -293,6 +293,6 @@ COMMANDS = (
         delete_user,
         "Delete an account for good. All its sessions end; the address is free again.",
         "delete-user ann@example.com --yes",
-        (USER, Argument("--yes", "Do not ask whether this is meant.", {"action": "store_true"}), JSON),
+        (USER, YES, JSON),
     ),
 )

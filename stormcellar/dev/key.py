@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from tornado.web import HTTPError
 
-from stormcellar import settings as configuration
+from stormcellar.secret_files import load_or_create_secret
+from stormcellar.server_secret import derive_key
 from stormcellar.settings import Settings
 from stormcellar.web.handler import BaseHandler
 
@@ -36,7 +37,7 @@ def developer_key(options: Settings) -> str:
         return ""
     if options.verify_only:
         return secrets.token_urlsafe(32)
-    digest = hmac.digest(configuration.load_or_create_secret(options), b"developer key", "sha256")
+    digest = derive_key(load_or_create_secret(options), "developer key")
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 

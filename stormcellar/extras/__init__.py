@@ -23,6 +23,7 @@ from tornado.routing import URLSpec
 
 from stormcellar.sessions import ClaimValidator, InvalidClaimsError, Session, SessionClaim
 from stormcellar.settings import Settings
+from stormcellar.store.sealed import SealedColumn
 
 if TYPE_CHECKING:
     from stormcellar.application import Application
@@ -44,6 +45,8 @@ class Extra:
 
     claims: Sequence[SessionClaim[Any]] = ()
     validators: Sequence[ClaimValidator] = ()
+    sealed_columns: Sequence[SealedColumn] = ()
+    """What it keeps in the database, sealed with a key of the server secret."""
 
     @staticmethod
     def routes(settings: Settings) -> list[URLSpec]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from stormcellar.server_secret import ServerSecret
+
 AntiCsrf = Literal["NONE", "VIA_CUSTOM_HEADER", "VIA_TOKEN"]
 
 
@@ -15,6 +17,7 @@ class SessionConfig:
 
     Args:
         secret: the server's secret, at least 32 bytes, the same on every server of a deployment.
+        other_secrets: secrets that still open what they made (stormcellar/server_secret.py).
         issuer: `iss` of the access tokens: API domain and API base path.
         access_token_jitter: the share, up to 0.25, by which each access token's life is shortened at
             random, so that a crowd that signed in together does not refresh together.
@@ -32,6 +35,7 @@ class SessionConfig:
 
     secret: bytes = field(repr=False)
     issuer: str
+    other_secrets: tuple[bytes, ...] = field(default=(), repr=False)
     access_token_lifetime_s: int = 3600
     access_token_jitter: float = 0.05
     refresh_token_lifetime_s: int = 30 * 86400
@@ -45,8 +49,13 @@ class SessionConfig:
     feed_lost: Literal["serve", "refuse"] = "serve"
     remembered_tokens: int = 10_000
 
+    @property
+    def server_secret(self) -> ServerSecret:
+        """The secret and the others, with the keys that are derived from them."""
+        return ServerSecret(self.secret, self.other_secrets)
+
     def __post_init__(self) -> None:
-        if len(self.secret) < 32:
-            raise ValueError("the session secret must have at least 32 bytes")
+        if min(map(len, (self.secret, *self.other_secrets))) < 32:
+            raise ValueError("each server secret must have at least 32 bytes")
         if not 0 <= self.access_token_jitter <= 0.25:
             raise ValueError("access_token_jitter must lie between 0 and 0.25")

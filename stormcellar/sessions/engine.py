@@ -84,7 +84,6 @@ from stormcellar.sessions.verifier import (
     Verifier,
     chosen_validators,
     compare_anti_csrf,
-    same_text,
 )
 from stormcellar.store import Connection, Database
 from stormcellar.store.text import is_storable
@@ -145,7 +144,7 @@ class Sessions:
         self._store = SessionStore(database)
         self.keys = KeyRing(self._store, config, self.clock, generate=generate_key)
         self.feed = Feed(self._store, self.clock, self.keys.load)
-        self._refresh_tokens = RefreshTokens(config.secret)
+        self._refresh_tokens = RefreshTokens(*config.server_secret.all)
         self._verifier = Verifier(
             self.keys,
             self.clock,
@@ -524,10 +523,9 @@ class Sessions:
         presented = self._refresh_tokens.read(refresh_token)
         if presented is None:
             raise UnauthorisedError("not a refresh token of ours")
-        if presented.anti_csrf and self.config.anti_csrf == "VIA_TOKEN" and anti_csrf_check:
-            expected = self._refresh_tokens.anti_csrf_token(refresh_token)
-            if not same_text(expected, anti_csrf_token):
-                raise UnauthorisedError("the anti-csrf header does not belong to the refresh token")
+        is_compared = presented.anti_csrf and self.config.anti_csrf == "VIA_TOKEN" and anti_csrf_check
+        if is_compared and not self._refresh_tokens.is_anti_csrf_token(anti_csrf_token, refresh_token):
+            raise UnauthorisedError("the anti-csrf header does not belong to the refresh token")
         row, repeated = await self._exchange(presented, refreshed_from)
         await self.feed.until_live()  # a failover may have brought back what another process remembers
         if row.handle in self.feed.revoked:

@@ -19,23 +19,21 @@ import asyncio
 import itertools
 import logging
 import math
-import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from stormcellar.clock import Clock
+from stormcellar.server_secret import Sealer, UnreadableError
 from stormcellar.sessions.base64url import encode_base64url
 from stormcellar.sessions.config import SessionConfig
 from stormcellar.sessions.errors import StoreUnavailableError
-from stormcellar.sessions.refresh_token import derive_key
 from stormcellar.sessions.session_store import SessionStore, StoredKey
+from stormcellar.store.sealed import SealedColumn
 
 log = logging.getLogger("stormcellar.sessions")
 
@@ -90,7 +88,8 @@ class KeyRing:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._cipher = AESGCM(derive_key(config.secret, "signing keys"))
+        self._sealer = Sealer(config.server_secret.keys("signing keys"))
+        self.sealed_column = SealedColumn("signing_keys", "kid", "private_key", self._sealer)
         self._rotation_s = config.signing_key_rotation_s
         self._token_lifetime_s = config.access_token_lifetime_s
         self._rotates = config.use_dynamic_signing_key
@@ -248,17 +247,17 @@ class KeyRing:
         plain = private_key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        nonce = os.urandom(12)
-        return nonce + self._cipher.encrypt(nonce, plain, kid.encode())
+        return self._sealer.seal(plain, kid)
 
     def _decrypt(self, entry: StoredKey) -> SigningKey:
-        sealed = entry.private_key
         try:
-            plain = self._cipher.decrypt(sealed[:12], sealed[12:], entry.kid.encode())
-        except (InvalidTag, ValueError):  # ValueError: too short to be a sealed key at all
+            plain = self._sealer.open(entry.private_key, entry.kid)
+        except UnreadableError:
             raise StoreUnavailableError(
                 f"signing key {entry.kid} was stored under another secret: give this server the secret that "
-                "belongs to its database"
+                "belongs to its database, as `secret` or among `old_secrets`. If that secret is lost, "
+                "`python manage.py rotate-secret --lost` makes the database usable again and signs every "
+                "user out"
             ) from None
         # Sealed by a server of this database, so these numbers make a key. To prove it again would take
         # longer than all the rest of a start.

@@ -34,9 +34,7 @@ import secrets
 import uuid
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from stormcellar.server_secret import derive_key, same_text
 from stormcellar.sessions.base64url import decode_base64url, encode_base64url
 
 SESSION_SECRET_BYTES = 32
@@ -46,11 +44,6 @@ _KINDS = {1: (4, False), 2: (4, True), 3: (8, False), 4: (8, True)}  # first byt
 _KIND_OF = {content: kind for kind, content in _KINDS.items()}
 _MAC_BYTES = 16
 _CHAIN_BYTES = 32
-
-
-def derive_key(secret: bytes, purpose: str) -> bytes:
-    """A 32-byte key for one purpose from the server's secret (HKDF-SHA256, RFC 5869)."""
-    return HKDF(hashes.SHA256(), length=32, salt=None, info=f"stormcellar {purpose}".encode()).derive(secret)
 
 
 def new_session_secret() -> bytes:
@@ -93,13 +86,32 @@ class Mac:
         return mac.digest()
 
 
-class RefreshTokens:
-    """Makes and reads the refresh tokens of one server secret."""
+class _Keys:
+    """What one server secret has for refresh tokens."""
 
     def __init__(self, secret: bytes) -> None:
-        self._authenticity = Mac(derive_key(secret, "refresh token: authenticity"))
-        self._chain = Mac(derive_key(secret, "refresh token: chain"))
-        self._anti_csrf = Mac(derive_key(secret, "anti-csrf token"))
+        self.authenticity = Mac(derive_key(secret, "refresh token: authenticity"))
+        self.chain = Mac(derive_key(secret, "refresh token: chain"))
+        self.anti_csrf = Mac(derive_key(secret, "anti-csrf token"))
+
+    def mac(self, body: bytes) -> bytes:
+        return self.authenticity.of(body)[:_MAC_BYTES]
+
+    def nonce(self, handle: str, place: bytes) -> bytes:
+        return self.chain.of(handle.encode() + place)
+
+
+class RefreshTokens:
+    """Makes and reads the refresh tokens of a server.
+
+    Args:
+        secret: of this server; it makes the tokens.
+        others: further secrets, whose tokens are read too.
+    """
+
+    def __init__(self, secret: bytes, *others: bytes) -> None:
+        self._all_keys = [_Keys(one) for one in (secret, *others)]
+        self._keys = self._all_keys[0]
 
     def make(
         self, handle: str, generation: int, session_secret: bytes, anti_csrf: bool, *, branch: int = 0
@@ -109,35 +121,38 @@ class RefreshTokens:
         `anti_csrf` says that an anti-CSRF token belongs to it.
         """
         place = _place(generation, branch)
-        chain = _chain(session_secret, self._nonce(handle, place))
+        chain = _chain(session_secret, self._keys.nonce(handle, place))
         kind = _KIND_OF[len(place), anti_csrf]
         body = bytes([kind]) + place + chain + handle.encode()
-        return encode_base64url(body + self._mac(body))
+        return encode_base64url(body + self._keys.mac(body))
 
     def read(self, token: str) -> PresentedToken | None:
-        """The content of a token of ours; None for anything else."""
+        """Return the content of a token of ours; None for anything else."""
         raw = decode_base64url(token) if len(token) <= MAX_TOKEN_CHARACTERS else None
         if raw is None:
             return None
         body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(body)) or not body or body[0] not in _KINDS:
+        keys = next((keys for keys in self._all_keys if hmac.compare_digest(mac, keys.mac(body))), None)
+        if keys is None or not body or body[0] not in _KINDS:
             return None
         place_bytes, anti_csrf = _KINDS[body[0]]
         place, rest = body[1 : 1 + place_bytes], body[1 + place_bytes :]
         chain, handle = rest[:_CHAIN_BYTES], rest[_CHAIN_BYTES:].decode()
         generation, branch = int.from_bytes(place[:4], "big"), int.from_bytes(place[4:], "big")
-        return PresentedToken(handle, generation, branch, self._nonce(handle, place), chain, anti_csrf)
+        return PresentedToken(handle, generation, branch, keys.nonce(handle, place), chain, anti_csrf)
 
     def anti_csrf_token(self, refresh_token: str) -> str:
-        """The anti-CSRF token that belongs to a refresh token: a UUID, so repeats get the same one."""
-        digest = self._anti_csrf.of(refresh_token.encode())
+        """Return the anti-CSRF token that belongs to a refresh token: a UUID, so repeats get the same one."""
+        return self._anti_csrf_token(self._keys, refresh_token)
+
+    def is_anti_csrf_token(self, given: str | None, refresh_token: str) -> bool:
+        """Tell whether this is the anti-CSRF token that was handed out with a refresh token."""
+        expected = [self._anti_csrf_token(keys, refresh_token) for keys in self._all_keys]
+        return any(same_text(one, given) for one in expected)
+
+    def _anti_csrf_token(self, keys: _Keys, refresh_token: str) -> str:
+        digest = keys.anti_csrf.of(refresh_token.encode())
         return str(uuid.UUID(bytes=digest[:16], version=4))
-
-    def _nonce(self, handle: str, place: bytes) -> bytes:
-        return self._chain.of(handle.encode() + place)
-
-    def _mac(self, body: bytes) -> bytes:
-        return self._authenticity.of(body)[:_MAC_BYTES]
 
 
 def _place(generation: int, branch: int) -> bytes:

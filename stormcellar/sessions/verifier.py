@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import hmac
 import inspect
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from stormcellar.clock import Clock
+from stormcellar.server_secret import same_text
 from stormcellar.sessions import access_token as jwt
 from stormcellar.sessions.access_token import AccessToken
 from stormcellar.sessions.claims import ClaimValidator
@@ -166,11 +166,6 @@ def compare_anti_csrf(token: AccessToken, sent: str | None) -> None:
     """Raise TryRefreshTokenError unless the `anti-csrf` header is the one that belongs to the token."""
     if token.anti_csrf_token is None or not same_text(token.anti_csrf_token, sent):
         raise TryRefreshTokenError("the anti-csrf header does not belong to the access token")
-
-
-def same_text(expected: str, sent: str | None) -> bool:
-    """Compare in constant time; what was sent may be any text at all."""
-    return hmac.compare_digest(expected.encode(), (sent or "").encode(errors="replace"))
 
 
 async def chosen_validators(

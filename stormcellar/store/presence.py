@@ -17,6 +17,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from stormcellar.clock import Clock
@@ -39,6 +40,8 @@ SERVER_TABLES = [
     )
     """,
     "ALTER TABLE servers ADD COLUMN timeline TEXT NOT NULL DEFAULT ''",
+    # The fingerprints of its secrets, separated by spaces, that of the current one first.
+    "ALTER TABLE servers ADD COLUMN secrets TEXT NOT NULL DEFAULT ''",
 ]
 
 
@@ -48,13 +51,23 @@ class Presence:
     Args:
         issuer: `iss` of the access tokens of this server.
         is_public: whether the issuer comes from public_url.
+        secret_fingerprints: of the server's secrets, that of the current one first.
     """
 
-    def __init__(self, database: Database, clock: Clock, *, issuer: str, is_public: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        issuer: str,
+        is_public: bool,
+        secret_fingerprints: Sequence[str] = (),
+    ) -> None:
         self._database = database
         self._clock = clock
         self._issuer = issuer
         self._is_public = is_public
+        self._secrets = " ".join(secret_fingerprints)
         self._server_id = secrets.token_hex(8)
         self._lease_s = PUBLIC_LEASE_S if is_public else LOCAL_LEASE_S
 
@@ -95,6 +108,13 @@ class Presence:
         with contextlib.suppress(StoreUnavailableError):
             await self._database.write(self._remove)
 
+    async def secrets_of_servers(self) -> list[tuple[str, ...]]:
+        """Return, for each process that serves this database, the fingerprints of its server secrets."""
+        sql = "SELECT secrets FROM servers WHERE alive_until_ms > :now_ms"
+        now_ms = int(self._clock.now() * 1000)
+        rows = await self._database.read(lambda c: c.execute(sql, {"now_ms": now_ms}).fetchall())
+        return [tuple(row[0].split()) for row in rows]
+
     async def settle(self, timeline: str) -> None:
         """Note that this server has mended this timeline; wait until the others have, for at most SETTLE_S.
 
@@ -132,13 +152,14 @@ class Presence:
             "server_id": self._server_id,
             "issuer": self._issuer,
             "is_public": int(self._is_public),
+            "secrets": self._secrets,
             "now_ms": now_ms,
             "alive_until_ms": now_ms + int(1000 * self._lease_s),
         }
         connection.execute("DELETE FROM servers WHERE alive_until_ms <= :now_ms", mine)
         connection.execute(
-            "INSERT INTO servers (server_id, issuer, is_public, alive_until_ms)"
-            " VALUES (:server_id, :issuer, :is_public, :alive_until_ms)"
+            "INSERT INTO servers (server_id, issuer, is_public, alive_until_ms, secrets)"
+            " VALUES (:server_id, :issuer, :is_public, :alive_until_ms, :secrets)"
             " ON CONFLICT (server_id) DO UPDATE SET alive_until_ms = excluded.alive_until_ms",
             mine,
         )

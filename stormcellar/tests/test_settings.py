@@ -14,13 +14,13 @@ import pytest
 from stormcellar import machine
 from stormcellar import settings as settings_module
 from stormcellar.accounts import ARGON2ID
+from stormcellar.secret_files import load_or_create_secret
 from stormcellar.settings import (
     Settings,
     SettingsError,
     help_text,
     is_loopback,
     load,
-    load_or_create_secret,
     markdown,
 )
 from stormcellar.tests.serving import ROOT, process_env
@@ -307,6 +307,7 @@ def test_a_right_value_is_kept_in_its_one_spelling(given, kept):
         ("database_wait_s", 601, "0 to 600"),
         ("secret", GOOD_SECRET + "\n", "one line"),
         ("secret", GOOD_SECRET.encode(), "text"),
+        ("old_secrets", (GOOD_SECRET[:31],), "at least 32 characters"),
         ("trusted_proxies", "127.0.0.1", "a list"),
         ("trusted_proxies", ("localhost",), "an IP address or a network"),
         ("trusted_proxies", ("10.0.0.256",), "an IP address or a network"),
@@ -1009,10 +1010,10 @@ class TestTheSecretFile:
     def test_processes_that_start_together_end_with_the_same_secret(self, tmp_path):
         program = (
             "import sys, pathlib\n"
-            "from stormcellar import settings\n"
+            "from stormcellar import secret_files, settings\n"
             "for line in sys.stdin:\n"
             "    here = settings.Settings(data_dir=pathlib.Path(line.strip()))\n"
-            "    print(settings.load_or_create_secret(here).decode(), flush=True)\n"
+            "    print(secret_files.load_or_create_secret(here).decode(), flush=True)\n"
         )
         racers = [
             subprocess.Popen(

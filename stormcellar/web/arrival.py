@@ -16,7 +16,8 @@ import hmac
 import time
 from typing import Any
 
-from stormcellar import settings as configuration
+from stormcellar.secret_files import load_or_create_secret
+from stormcellar.server_secret import derive_key
 from stormcellar.settings import Settings
 from stormcellar.web.handler import BaseHandler
 
@@ -28,7 +29,7 @@ MOST_HEAD_BYTES = 32 * 1024
 
 def sign(options: Settings, now: float) -> str:
     """Return the value of the header that opens this handler: a time, and its signature."""
-    key = hmac.digest(configuration.load_or_create_secret(options), b"proxy check", "sha256")
+    key = derive_key(load_or_create_secret(options), "proxy check")
     written = str(int(now))
     return f"{written}.{hmac.new(key, written.encode(), hashlib.sha256).hexdigest()}"
 

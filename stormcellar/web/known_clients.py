@@ -13,18 +13,19 @@ Source: OWASP, "Slow Down Online Guessing Attacks with Device Cookies".
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import re
 import secrets
+from collections.abc import Sequence
 
+from stormcellar.server_secret import Signer
 from stormcellar.sessions import Clock
+from stormcellar.sessions.base64url import decode_base64url, encode_base64url
 
 DAY_S = 24 * 60 * 60
 KNOWN_DAYS = 180
 RENEW_AFTER_DAYS = 30
 MOST_ADDRESSES = 4
+SIGNATURE_BYTES = 16
 COOKIE = re.compile(rf"([\w-]{{22}})((?:\.[0-9]{{1,6}}-[\w-]{{22}}){{1,{MOST_ADDRESSES}}})", re.ASCII)
 
 
@@ -32,13 +33,15 @@ class KnownClients:
     """Makes the cookies of one site, and knows them again.
 
     Args:
-        key: what they are signed with, at least 32 bytes, the same on every server.
+        keys: the first signs the cookies, each is tried to recognise one; the same on every server.
         secure: whether they travel over https only.
         prefixed: whether the name has the prefix `__Host-`.
     """
 
-    def __init__(self, key: bytes, clock: Clock, *, secure: bool, same_site: str, prefixed: bool) -> None:
-        self._key = key
+    def __init__(
+        self, keys: Sequence[bytes], clock: Clock, *, secure: bool, same_site: str, prefixed: bool
+    ) -> None:
+        self._signer = Signer(keys)
         self._clock = clock
         self.name = "__Host-sKnownClient" if prefixed else "sKnownClient"
         self.secure = secure
@@ -86,12 +89,16 @@ class KnownClients:
 
     def _is_for(self, browser: str, entry: str, address: str) -> bool:
         day, _, signature = entry.partition("-")
-        return hmac.compare_digest(signature, self._signature(browser, int(day), address))
+        given = decode_base64url(signature) or b""
+        return self._signer.is_signature(given, _signed(browser, int(day), address))
 
     def _signature(self, browser: str, day: int, address: str) -> str:
-        text = f"known client\0{browser}\0{day}\0{address}".encode()
-        signature = hmac.digest(self._key, text, hashlib.sha256)[:16]
-        return base64.urlsafe_b64encode(signature).decode().rstrip("=")
+        signature = self._signer.sign(_signed(browser, day, address))[:SIGNATURE_BYTES]
+        return encode_base64url(signature)
+
+
+def _signed(browser: str, day: int, address: str) -> bytes:
+    return f"known client\0{browser}\0{day}\0{address}".encode()
 
 
 def _account(address: str, password_version: int) -> str:

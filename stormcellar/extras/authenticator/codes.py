@@ -12,19 +12,16 @@ import hmac
 import secrets
 from urllib.parse import quote, urlencode
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
+from stormcellar.server_secret import Sealer, ServerSecret, UnreadableError
 from stormcellar.sessions.base64url import decode_base64url, encode_base64url
-from stormcellar.sessions.refresh_token import derive_key
 
 SECRET_BYTES = 20  # RFC 4226, section 4, requirement 6: 160 bits are recommended
 STEP_S = 30
 DIGITS = 6
 STEPS_ASIDE = 1  # RFC 6238, section 5.2: one step for what is on the way, and for the phone's clock
-NONCE_BYTES = 12
 RECOVERY_CODES = 10
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no i, l, o, 0, 1, which people confuse
 _RECOVERY_CHARACTERS = (
@@ -78,26 +75,32 @@ def plain(code: str) -> str:
 
 
 class Vault:
-    """Keeps secrets so that only this server can read them."""
+    """Keeps the apps' secrets so that only this server can read them, and hashes recovery codes.
 
-    def __init__(self, server_secret: bytes) -> None:
-        self._cipher = AESGCM(derive_key(server_secret, "authenticator: secrets"))
-        self._hash_key = derive_key(server_secret, "authenticator: recovery codes")
+    A hash cannot be made anew with another key. So the keys of earlier server secrets are kept too, sealed
+    with the current one (store.py); `hash_keys` has the current key first.
+    """
+
+    def __init__(self, secret: ServerSecret) -> None:
+        self.sealer = Sealer(secret.keys("authenticator: secrets"))
+        self.hash_keys = list(secret.keys("authenticator: recovery codes"))
 
     def seal(self, secret: bytes, user_id: str) -> str:
         """Base64url text, different each time."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return encode_base64url(nonce + self._cipher.encrypt(nonce, secret, user_id.encode()))
+        return encode_base64url(self.sealer.seal(secret, user_id))
 
     def unseal(self, sealed: str, user_id: str) -> bytes | None:
         """The secret; None if this server's secret did not seal it for this user."""
-        raw = decode_base64url(sealed) or b""
         try:
-            return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], user_id.encode())
-        except (InvalidTag, ValueError):
+            return self.sealer.open(decode_base64url(sealed) or b"", user_id)
+        except UnreadableError:
             return None
 
     def hash(self, recovery_code: str, user_id: str) -> str:
-        """What is kept of a recovery code."""
-        text = f"{user_id} {plain(recovery_code)}"
-        return hmac.digest(self._hash_key, text.encode(errors="replace"), "sha256").hex()
+        """Return what is kept of a new recovery code."""
+        return self.hashes(recovery_code, user_id)[0]
+
+    def hashes(self, recovery_code: str, user_id: str) -> list[str]:
+        """Return what may be kept of a recovery code: its hash by the current key, then by earlier keys."""
+        text = f"{user_id} {plain(recovery_code)}".encode(errors="replace")
+        return [hmac.digest(key, text, "sha256").hex() for key in self.hash_keys]

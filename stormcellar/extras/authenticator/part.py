@@ -18,9 +18,10 @@ from stormcellar.extras.authenticator.claim import (
 )
 from stormcellar.extras.authenticator.codes import Vault
 from stormcellar.extras.authenticator.store import Authenticators
+from stormcellar.secret_files import server_secret
 from stormcellar.sessions import InvalidClaimsError, Session
 from stormcellar.sessions.claims import Payload
-from stormcellar.settings import Settings, load_or_create_secret
+from stormcellar.settings import Settings
 from stormcellar.web.handler import BaseHandler
 from stormcellar.web.return_address import return_address
 
@@ -62,7 +63,8 @@ class Authenticator(Extra):
 
     def __init__(self, app: Application) -> None:
         super().__init__(app)
-        self.apps = Authenticators(app.database, Vault(load_or_create_secret(app.options)))
+        self.apps = Authenticators(app.database, Vault(server_secret(app.options)))
+        self.sealed_columns = self.apps.sealed_columns
         self.claim = SecondFactorClaim(self._fetch)
         self.claims = [self.claim]
         self.validators = [self.claim.is_complete()]

@@ -11,6 +11,7 @@ Source: NIST SP 800-63B, sections 5.1.2.2 and 5.2.2.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,9 @@ from stormcellar.accounts.text import is_storable
 from stormcellar.extras.authenticator.codes import DIGITS, Vault, plain, step_of
 from stormcellar.extras.gone_users import DELETE_ROWS_WITHOUT_USER
 from stormcellar.extras.proof import UNPROVED, unproved
+from stormcellar.sessions.base64url import decode_base64url, encode_base64url
 from stormcellar.store import Connection, Database
+from stormcellar.store.sealed import SealedColumn
 
 MAX_ATTEMPTS = 10
 WINDOW_S = 3600
@@ -50,6 +53,13 @@ TABLES = [
     ALTER TABLE authenticators ADD COLUMN begun_in TEXT NOT NULL DEFAULT '';
     ALTER TABLE authenticators ADD COLUMN address_proved INTEGER;
     ALTER TABLE authenticators ADD COLUMN last_step_in TEXT NOT NULL DEFAULT ''
+    """,
+    # The keys that recovery codes were hashed with under earlier server secrets, sealed with the current one.
+    """
+    CREATE TABLE recovery_keys (
+        key_id TEXT PRIMARY KEY,
+        sealed_key TEXT NOT NULL
+    )
     """,
 ]
 
@@ -103,9 +113,29 @@ class Authenticators:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
+        self.sealed_columns = [
+            SealedColumn(table, row_id, column, vault.sealer, decode_base64url, encode_base64url)
+            for table, row_id, column in (
+                ("authenticators", "user_id", "sealed_secret"),
+                ("recovery_keys", "key_id", "sealed_key"),
+            )
+        ]
 
     async def open(self) -> None:
+        """Bring the tables up to date, and keep the keys of recovery codes beyond a change of the secret."""
         await self._database.migrate("authenticator", TABLES)
+        keys = self._vault.hash_keys
+        rows = [(_key_id(key), self._vault.seal(key, _key_id(key))) for key in keys[1:]]
+        kept = await self._database.read(
+            lambda c: c.execute("SELECT key_id, sealed_key FROM recovery_keys ORDER BY key_id").fetchall()
+        )
+        for key_id, sealed in kept:
+            key = self._vault.unseal(sealed, key_id)
+            if key is not None and key not in keys:
+                keys.append(key)
+        missing = [row for row in rows if row[0] not in {key_id for key_id, _ in kept}]
+        if missing:
+            await self._database.write(lambda connection: _keep_keys(connection, missing))
 
     async def find(self, user_id: str) -> App | None:
         if not is_storable(user_id):
@@ -310,11 +340,13 @@ class Authenticators:
         return accepted.rowcount == 1
 
     def _spend_recovery_code(self, connection: Connection, user_id: str, code: str) -> bool:
-        spent = connection.execute(
-            "DELETE FROM recovery_codes WHERE user_id = :user_id AND code_hash = :code_hash",
-            {"user_id": user_id, "code_hash": self._vault.hash(code, user_id)},
+        return any(
+            connection.execute(
+                "DELETE FROM recovery_codes WHERE user_id = :user_id AND code_hash = :code_hash",
+                {"user_id": user_id, "code_hash": code_hash},
+            ).rowcount
+            for code_hash in self._vault.hashes(code, user_id)
         )
-        return spent.rowcount == 1
 
     def _keep_recovery_codes(self, connection: Connection, user_id: str, codes: Sequence[str]) -> None:
         connection.execute("DELETE FROM recovery_codes WHERE user_id = :user_id", {"user_id": user_id})
@@ -323,3 +355,16 @@ class Authenticators:
                 "INSERT INTO recovery_codes (user_id, code_hash) VALUES (:user_id, :code_hash)",
                 {"user_id": user_id, "code_hash": self._vault.hash(code, user_id)},
             )
+
+
+def _key_id(key: bytes) -> str:
+    """Return a name for a key that does not give it away."""
+    return hashlib.sha256(b"recovery key " + key).hexdigest()[:32]
+
+
+def _keep_keys(connection: Connection, rows: Sequence[tuple[str, str]]) -> None:
+    for key_id, sealed in rows:
+        connection.execute(
+            "INSERT INTO recovery_keys (key_id, sealed_key) VALUES (:key_id, :sealed) ON CONFLICT DO NOTHING",
+            {"key_id": key_id, "sealed": sealed},
+        )

@@ -11,10 +11,9 @@ Source: W3C Web Authentication, level 3, section 13.4.3 (at least 16 random byte
 
 from __future__ import annotations
 
-import hmac
 import secrets
 
-from stormcellar.sessions.refresh_token import derive_key
+from stormcellar.server_secret import ServerSecret, Signer
 
 LIFETIME_S = 600
 NONCE_BYTES = 16
@@ -24,25 +23,26 @@ _BYTES = _EXPIRY_BYTES + NONCE_BYTES + _MAC_BYTES
 
 
 class Challenges:
-    """Makes and recognises the challenges of one server secret."""
+    """Makes and recognises the challenges of a server."""
 
-    def __init__(self, server_secret: bytes) -> None:
-        self._key = derive_key(server_secret, "passkeys: challenges")
+    def __init__(self, secret: ServerSecret) -> None:
+        self._signer = Signer(secret.keys("passkeys: challenges"))
 
     def make(self, purpose: str, browser: str, now_s: float) -> bytes:
         head = (int(now_s) + LIFETIME_S).to_bytes(_EXPIRY_BYTES, "big") + secrets.token_bytes(NONCE_BYTES)
-        return head + self._mac(purpose, browser, head)
+        return head + self._signer.sign(_signed(purpose, browser, head))
 
     def is_good(self, challenge: bytes, purpose: str, browser: str, now_s: float) -> bool:
         """Whether this was made for that, and is not too old; anything at all may be asked."""
         if len(challenge) != _BYTES or not browser:
             return False
         head, mac = challenge[:-_MAC_BYTES], challenge[-_MAC_BYTES:]
-        return hmac.compare_digest(mac, self._mac(purpose, browser, head)) and now_s < expires_at(challenge)
+        is_ours = self._signer.is_signature(mac, _signed(purpose, browser, head))
+        return is_ours and now_s < expires_at(challenge)
 
-    def _mac(self, purpose: str, browser: str, head: bytes) -> bytes:
-        text = "\0".join((purpose, browser, head.hex()))
-        return hmac.digest(self._key, text.encode(errors="replace"), "sha256")
+
+def _signed(purpose: str, browser: str, head: bytes) -> bytes:
+    return "\0".join((purpose, browser, head.hex())).encode(errors="replace")
 
 
 def expires_at(challenge: bytes) -> int:

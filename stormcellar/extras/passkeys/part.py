@@ -27,8 +27,9 @@ from stormcellar.extras.passkeys import handlers
 from stormcellar.extras.passkeys.challenges import LIFETIME_S, Challenges
 from stormcellar.extras.passkeys.store import Passkey, PasskeyRefusedError, PasskeyStore
 from stormcellar.extras.proof import address_proved
+from stormcellar.secret_files import server_secret
 from stormcellar.sessions.base64url import decode_base64url, encode_base64url
-from stormcellar.settings import Settings, load_or_create_secret
+from stormcellar.settings import Settings
 from stormcellar.web.static import StaticHandler
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Passkeys(Extra):
     def __init__(self, app: Application) -> None:
         super().__init__(app)
         self.store = PasskeyStore(app.database)
-        self._challenges = Challenges(load_or_create_secret(app.options))
+        self._challenges = Challenges(server_secret(app.options))
 
     async def open(self) -> None:
         await self.store.open()

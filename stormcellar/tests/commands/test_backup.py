@@ -103,7 +103,11 @@ def test_a_restore_refuses_a_backup_of_another_secret(
 ) -> None:
     manage("backup", str(file))
     (data_dir / "secret").write_text("another-secret-q7w3-e9r1-t5y8-u2i6-o4p0")
-    assert "Set the secret of its time" in manage("restore", str(file)).err
+    assert "belongs to another secret" in manage("restore", str(file)).err
+    assert manage("restore", str(file), "--secret-is-lost").code == 0
+    assert "rotate-secret --lost" in manage("list-users").err
+    assert manage("rotate-secret", "--lost", "--yes").code == 0
+    assert "ann@example.com" in manage("list-users").out
 
 
 def test_a_restore_refuses_a_backup_of_a_newer_version(manage: Manage, ann: str, file: Path) -> None:

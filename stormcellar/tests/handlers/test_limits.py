@@ -195,7 +195,7 @@ async def test_many_sign_ins_cost_one_cookie(client: Client) -> None:
 
 
 def test_a_browser_is_known_for_half_a_year_and_for_several_people(clock: FakeClock) -> None:
-    known = KnownClients(b"k" * 32, clock, secure=True, same_site="lax", prefixed=False)
+    known = KnownClients([b"k" * 32], clock, secure=True, same_site="lax", prefixed=False)
     people = [f"user{number}@example.com" for number in range(MOST_ADDRESSES + 1)]
     cookie: str | None = None
     for person in people:
@@ -209,7 +209,7 @@ def test_a_browser_is_known_for_half_a_year_and_for_several_people(clock: FakeCl
     clock.advance(150 * DAY_S)
     assert known.id_for(cookie, people[-1]) is None
     assert known.id_for(renewed, people[-1]) == browser
-    other_key = KnownClients(b"x" * 32, clock, secure=True, same_site="lax", prefixed=False)
+    other_key = KnownClients([b"x" * 32], clock, secure=True, same_site="lax", prefixed=False)
     assert other_key.id_for(renewed, people[-1]) is None
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from stormcellar.server_secret import derive_key
 from stormcellar.sessions import Sessions, Tokens, TokenTheftError, TryRefreshTokenError, UnauthorisedError
 from stormcellar.sessions.events import session_hash
-from stormcellar.sessions.refresh_token import RefreshTokens, derive_key
+from stormcellar.sessions.refresh_token import RefreshTokens
 from stormcellar.sessions.session_store import SessionRow
 from stormcellar.testing.clock import FakeClock
 from stormcellar.tests.sessions.helpers import DAY, assert_session_is_dead, refresh, run, sign_in, use

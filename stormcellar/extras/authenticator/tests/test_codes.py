@@ -10,6 +10,7 @@ import pytest
 
 from stormcellar.extras.authenticator import codes
 from stormcellar.extras.authenticator.codes import Vault
+from stormcellar.server_secret import ServerSecret
 
 RFC_SECRET = b"12345678901234567890"
 # RFC 6238, appendix B, SHA-1: the last six of the eight digits.
@@ -66,19 +67,19 @@ def test_the_key_uri_says_whose_secret_it_is() -> None:
 
 
 def test_a_sealed_secret_opens_for_its_user_and_its_server_alone() -> None:
-    vault = Vault(b"one server's secret, 32 bytes ok")
+    vault = Vault(ServerSecret(b"one server's secret, 32 bytes ok"))
     sealed = vault.seal(RFC_SECRET, "ann")
     assert vault.seal(RFC_SECRET, "ann") != sealed
     assert vault.unseal(sealed, "ann") == RFC_SECRET
     assert vault.unseal(sealed, "bob") is None
-    assert Vault(b"another server's secret, 32 bytes").unseal(sealed, "ann") is None
+    assert Vault(ServerSecret(b"another server's secret, 32 bytes")).unseal(sealed, "ann") is None
     assert vault.unseal(("A" if sealed[0] != "A" else "B") + sealed[1:], "ann") is None
     assert vault.unseal("", "ann") is None
 
 
 def test_a_recovery_code_is_kept_as_a_hash_that_only_its_server_can_make() -> None:
-    vault = Vault(b"one server's secret, 32 bytes ok")
+    vault = Vault(ServerSecret(b"one server's secret, 32 bytes ok"))
     kept = vault.hash("abcdef-ghjkmn", "ann")
     assert kept == vault.hash(" ABCDEF ghjkmn ", "ann")
     assert kept != vault.hash("abcdef-ghjkmn", "bob")
-    assert kept != Vault(b"another server's secret, 32 bytes").hash("abcdef-ghjkmn", "ann")
+    assert kept != Vault(ServerSecret(b"another server's secret, 32 bytes")).hash("abcdef-ghjkmn", "ann")

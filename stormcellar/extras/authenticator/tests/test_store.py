@@ -21,6 +21,7 @@ from stormcellar.extras.authenticator.store import (
     TooManyAttemptsError,
     WrongCodeError,
 )
+from stormcellar.server_secret import ServerSecret
 from stormcellar.tests.support import SECRET, database_at
 
 NOW_S = 1_800_000_000
@@ -39,7 +40,7 @@ def test_two_processes_accept_each_code_once_and_count_all_guesses(place: Path |
         databases = [database_at(place), database_at(place)]
         for database in databases:
             await database.open()
-        vault = Vault(SECRET)
+        vault = Vault(ServerSecret(SECRET))
         one, two = (Authenticators(database, vault) for database in databases)
         await asyncio.gather(one.open(), two.open())
         secret, recovery_codes = new_secret(), new_recovery_codes()

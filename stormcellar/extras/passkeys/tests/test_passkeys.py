@@ -21,6 +21,7 @@ from stormcellar.extras.passkeys.challenges import LIFETIME_S, Challenges
 from stormcellar.extras.passkeys.part import MAX_ID_BYTES, Passkeys
 from stormcellar.extras.passkeys.store import MOST_PASSKEYS, Passkey, PasskeyRefusedError
 from stormcellar.extras.passkeys.tests.device import PRESENT, Device
+from stormcellar.server_secret import ServerSecret
 from stormcellar.sessions.base64url import encode_base64url
 from stormcellar.testing.client import NAVIGATION, PASSWORD, SDK, Client, json_of
 from stormcellar.tests.handlers.mailbox import mails
@@ -402,7 +403,7 @@ async def test_an_answer_with_any_part_damaged_is_refused(client: Client, new_cl
 
 
 def test_challenges_of_others_are_not_recognised() -> None:
-    ours, theirs = Challenges(b"a" * 32), Challenges(b"b" * 32)
+    ours, theirs = Challenges(ServerSecret(b"a" * 32)), Challenges(ServerSecret(b"b" * 32))
     made = ours.make("sign in", "browser", 1000)
     assert ours.is_good(made, "sign in", "browser", 1000 + LIFETIME_S - 1)
     assert not theirs.is_good(made, "sign in", "browser", 1000)

@@ -10,6 +10,7 @@ from pathlib import Path
 from stormcellar.accounts import USER_TABLES
 from stormcellar.extras.passkeys.challenges import LIFETIME_S, Challenges
 from stormcellar.extras.passkeys.store import MOST_PASSKEYS, Passkey, PasskeyRefusedError, PasskeyStore
+from stormcellar.server_secret import ServerSecret
 from stormcellar.tests.support import SECRET, database_at
 
 NOW_S = 1_800_000_000
@@ -45,7 +46,8 @@ def test_two_processes_agree_on_what_counts_once_and_what_stays(place: Path | st
         handles = await asyncio.gather(*(store.user_handle("ann") for store in (one, two, one)))
         assert len(set(handles)) == 1
 
-        challenge, other = (Challenges(SECRET).make("sign in", "browser", NOW_S) for _ in range(2))
+        challenges = Challenges(ServerSecret(SECRET))
+        challenge, other = (challenges.make("sign in", "browser", NOW_S) for _ in range(2))
         added = await asyncio.gather(
             *(store.add(passkey(1, 7), challenge=challenge) for store in (one, two, one, two))
         )
@@ -53,7 +55,7 @@ def test_two_processes_agree_on_what_counts_once_and_what_stays(place: Path | st
         assert not await is_done(two.add(passkey(2), challenge=challenge))
         assert not await is_done(two.add(passkey(1, 7), challenge=other))
         assert await one.find("id 1") == (passkey(1, 7), handles[0])
-        third = Challenges(SECRET).make("sign in", "browser", NOW_S)
+        third = challenges.make("sign in", "browser", NOW_S)
         noted = await asyncio.gather(
             *(store.note_use(passkey(1, 7), 8, 5, challenge=third) for store in (one, two))
         )
