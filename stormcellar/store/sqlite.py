@@ -230,9 +230,18 @@ class SqliteDatabase:
                 self._watch(on_change)
             except Exception as error:  # whatever it is: a watcher that ended would hear nothing for ever
                 expected = isinstance(error, (sqlite3.Error, StoreUnavailableError))
-                log.warning("cannot look for changes in %s: %s", self.path, error, exc_info=not expected)
+                reason = self._reason(error)
+                log.warning("cannot look for changes in %s: %s", self.path, reason, exc_info=not expected)
                 self._tell(on_lost)
                 self._closing.wait(WATCH_AGAIN_S)
+
+    def _reason(self, error: Exception) -> Exception:
+        """Return what is wrong with the file, if anything is; SQLite itself says "disk I/O error"."""
+        try:
+            self._file.check()
+        except StoreUnavailableError as reason:
+            return reason
+        return error
 
     def _watch(self, on_change: Callable[[], None]) -> None:
         """Tell of every change, and at the beginning, until the database closes."""

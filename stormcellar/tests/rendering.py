@@ -12,6 +12,7 @@ from stormcellar.settings import Settings
 from stormcellar.tests.site import MODULES, SITE
 from stormcellar.web.addresses import Addresses, with_return
 from stormcellar.web.device import SeenFrom
+from stormcellar.web.endings import SENTENCES, Ending
 from stormcellar.web.templates import page_loader
 
 Device = MODULES["handlers.devices"].Device
@@ -42,7 +43,17 @@ DEVICES = [
     Device("1", is_this=True, first=HERE, last=HERE, began_at=NOW_S - 600, seen_at=NOW_S),
     Device("2", is_this=False, first=THERE, last=SeenFrom(), began_at=NOW_S - 600, seen_at=NOW_S),
 ]
-SESSIONS = {"session": SESSION, "path": "/account/sessions", "lifetime": "1 hour", "notice": ""}
+ENDINGS = [
+    Ending(1_800_000_000.0, SENTENCES["theft"], True, 1_799_000_000.0, "203.0.113.7"),
+    Ending(1_790_000_000.0, SENTENCES["administrator"], False, None, ""),
+]
+SESSIONS = {
+    "session": SESSION,
+    "path": "/account/sessions",
+    "lifetime": "1 hour",
+    "notice": "",
+    "endings": [],
+}
 EVENTS = [
     AuditEvent("throttled", NOW_S, client_address="2001:db8::1", detail="x" * 200, occurrences=3),
     AuditEvent("signed up", NOW_S),
@@ -147,6 +158,10 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "account deleted": ("account/deleted.html", {}),
     "sessions": ("account/sessions.html", {**SESSIONS, "devices": DEVICES, "may_end": True}),
+    "sessions, one stolen": (
+        "account/sessions.html",
+        {**SESSIONS, "devices": DEVICES[:1], "may_end": True, "endings": ENDINGS},
+    ),
     "sessions, to look at": ("account/sessions.html", {**SESSIONS, "devices": DEVICES, "may_end": False}),
     "sessions, this one": ("account/sessions.html", {**SESSIONS, "devices": DEVICES[:1], "may_end": True}),
     "users": (

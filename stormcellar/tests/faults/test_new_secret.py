@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from stormcellar.testing.serving import ROOT, ServerProcess, process_env
 from stormcellar.tests.faults.test_deploy import children, wait_until
+from stormcellar.tests.serving import ROOT, ServerProcess, process_env
 
 pytestmark = pytest.mark.faults
 
