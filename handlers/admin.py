@@ -6,10 +6,7 @@ from __future__ import annotations
 from tornado.web import HTTPError
 
 from handlers.base import ProtectedHandler
-from handlers.devices import Device
-from stormcellar.accounts import User
-from stormcellar.web.auth_time import SENSITIVE_WITHIN_S
-from stormcellar.web.handler import SMALL_BODY_BYTES
+from stormcellar import SENSITIVE_WITHIN_S, SMALL_BODY_BYTES, Device, User
 
 ADMIN = "admin"
 """The role that these pages ask for."""

@@ -1,49 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Where somebody is signed in: a page that lists the sessions and ends them, and what open pages ask."""
+"""Where a user is signed in: a page that lists the sessions and ends them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from handlers.account import OwnAccountHandler
-from stormcellar.sessions import (
-    InvalidClaimsError,
-    SessionInformation,
-)
-from stormcellar.web.auth_time import SENSITIVE_WITHIN_S, SIGN_IN_TIME
-from stormcellar.web.device import SeenFrom
-from stormcellar.web.endings import recent_endings
-from stormcellar.web.handler import SMALL_BODY_BYTES
-from stormcellar.web.mails import in_words
+from stormcellar import SMALL_BODY_BYTES, Device, in_words, recent_endings
 
 NOTICES = {
     "ended": "That session has ended.",
     "others-ended": "You are signed out everywhere else.",
 }
-
-
-@dataclass(frozen=True)
-class Device:
-    """A session as its user sees it. Times are Unix seconds; `seen_at` is that of the last renewal."""
-
-    handle: str
-    is_this: bool
-    first: SeenFrom
-    last: SeenFrom
-    began_at: float
-    seen_at: float
-
-    @classmethod
-    def of(cls, information: SessionInformation, this: str = "") -> Device:
-        first = SeenFrom.from_text(information.created_from)
-        return cls(
-            handle=information.session_handle,
-            is_this=information.session_handle == this,
-            first=first,
-            last=SeenFrom.from_text(information.refreshed_from) if information.refreshed_from else first,
-            began_at=information.time_created / 1000,
-            seen_at=information.time_refreshed / 1000,
-        )
 
 
 class SessionsHandler(OwnAccountHandler):
@@ -60,14 +26,14 @@ class SessionsHandler(OwnAccountHandler):
         self.render(
             "account/sessions.html",
             devices=sorted(devices, key=lambda device: not device.is_this),
-            may_end=await self._signed_in_recently(),
+            may_end=await self.signed_in_recently(),
             endings=await recent_endings(self.app.audit, self.session.user_id, self.app.clock.now()),
             notice=NOTICES.get(self.get_query_argument("notice", ""), ""),
             lifetime=in_words(self.app.options.access_token_lifetime_s),
         )
 
     async def post(self) -> None:
-        await self.session.assert_claims([SIGN_IN_TIME.within(SENSITIVE_WITHIN_S)])
+        await self.check_signed_in_recently()
         user_id, sessions = self.session.user_id, self.app.sessions
         if self.get_body_argument("which", "") == "others":
             await sessions.revoke_all_sessions_for_user(
@@ -78,10 +44,3 @@ class SessionsHandler(OwnAccountHandler):
         handle = self.get_body_argument("session_handle", "")
         ended = await sessions.revoke_session(handle, owner=user_id, reason="ended by its user")
         self.see_other("/account/sessions", **({"notice": "ended"} if ended else {}))
-
-    async def _signed_in_recently(self) -> bool:
-        try:
-            await self.session.assert_claims([SIGN_IN_TIME.within(SENSITIVE_WITHIN_S)])
-        except InvalidClaimsError:
-            return False
-        return True

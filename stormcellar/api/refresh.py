@@ -17,9 +17,7 @@ from stormcellar.web.device import SeenFrom
 from stormcellar.web.handler import BaseHandler
 from stormcellar.web.renewal_table import caller_of, is_speculative
 from stormcellar.web.return_address import return_address
-
-CHECK_COOKIES = "checkCookies"
-"""The name in a query that asks whether the browser has kept the session's cookies."""
+from stormcellar.web.sign_in_page import CHECK_COOKIES
 
 ROUNDS_COOKIE = "sRefreshRounds"
 ROUNDS_WINDOW_S = 20

@@ -9,13 +9,12 @@ from stormcellar.accounts.kept_forms import KeptForm
 from stormcellar.dev.strip import Refusal, Strip
 from stormcellar.events.audit import AuditEvent
 from stormcellar.settings import Settings
-from stormcellar.tests.site import MODULES, SITE
+from stormcellar.tests.site import SITE
 from stormcellar.web.addresses import Addresses, with_return
-from stormcellar.web.device import SeenFrom
+from stormcellar.web.device import Device, SeenFrom
 from stormcellar.web.endings import SENTENCES, Ending
 from stormcellar.web.templates import page_loader
 
-Device = MODULES["handlers.devices"].Device
 LOADER = page_loader(SITE.folder / "templates")
 ADDRESSES = Addresses.of(Settings())
 NOW_S = 1_800_000_000

@@ -239,7 +239,7 @@ FILE = re.compile(
     r"(?:[\w.-]+/)*[\w.-]+\.(?:py|md|js|css|html|txt|lock|toml|yaml|conf|json|png)|(?:[\w.-]+/)+"
 )
 MAY_BE_MISSING = re.compile(
-    r"var/|\.venv|stormcellar/tests/\.artifacts|.*\b(test_)?reports?[/._]|templates/(note|prices)\.html"
+    r"var/|\.venv|stormcellar/tests/\.artifacts|.*\b(test_)?reports?[/._]|templates/(note|prices)\.html|title\.html"
 )
 """What a run makes, and what readers make by following a page."""
 OF_THE_MACHINE = re.compile(r"/(etc|srv|var|root|home|usr|dev/shm|dev/\.\.\.)")

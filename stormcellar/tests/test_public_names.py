@@ -14,15 +14,15 @@ import pytest
 
 import stormcellar
 from stormcellar import sessions
-from stormcellar.tests.serving import ROOT, process_env
+from stormcellar.tests.serving import ROOT, SITE_DIR, process_env
 
 NAMES = [name for name in stormcellar.__all__ if name != "__version__"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_public_name_is_the_one_of_its_module(name: str) -> None:
-    found = getattr(stormcellar, name)
-    assert getattr(importlib.import_module(found.__module__), name) is found
+    module = importlib.import_module(f"stormcellar.{stormcellar._WHERE[name]}")
+    assert getattr(stormcellar, name) is getattr(module, name)
 
 
 def test_type_checkers_see_the_same_names_from_the_same_modules() -> None:
@@ -56,6 +56,17 @@ def test_importing_the_package_imports_none_of_its_modules() -> None:
 
 def test_the_package_and_its_engine_have_one_version() -> None:
     assert stormcellar.__version__ == sessions.__version__
+
+
+@pytest.mark.parametrize("path", sorted((SITE_DIR / "handlers").glob("*.py")), ids=lambda path: path.name)
+def test_handlers_of_a_site_need_public_names_only(path: Path) -> None:
+    imported = [
+        node.module if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+    assert {name for name in imported if name and name.startswith("stormcellar")} <= {"stormcellar"}
 
 
 @pytest.mark.kit

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from tornado.httputil import HTTPServerRequest
 
+from stormcellar.sessions import SessionInformation
+
 LONGEST_AGENT = 512
 
 # The first that fits: many browsers also name those that they are made of, or want to be taken for.
@@ -71,6 +73,30 @@ class SeenFrom:
         if self.browser and self.system:
             return f"{self.browser} on {self.system}"
         return self.browser or (f"An app on {self.system}" if self.system else "Unknown device")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A session as its user sees it. Times are Unix seconds; `seen_at` is that of the last renewal."""
+
+    handle: str
+    is_this: bool
+    first: SeenFrom
+    last: SeenFrom
+    began_at: float
+    seen_at: float
+
+    @classmethod
+    def of(cls, information: SessionInformation, this: str = "") -> Device:
+        first = SeenFrom.from_text(information.created_from)
+        return cls(
+            handle=information.session_handle,
+            is_this=information.session_handle == this,
+            first=first,
+            last=SeenFrom.from_text(information.refreshed_from) if information.refreshed_from else first,
+            began_at=information.time_created / 1000,
+            seen_at=information.time_refreshed / 1000,
+        )
 
 
 def _first(patterns: tuple[tuple[str, str], ...], agent: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stormcellar.accounts import User
+from stormcellar.web import limits
 
 if TYPE_CHECKING:
     from stormcellar.accounts.database import Connection
@@ -57,6 +58,18 @@ async def reset_password(app: Application, token: str, password: str) -> User:
     await app.sessions.revoke_all_sessions_for_user(user.user_id, among=earlier.handles, reason=REASON)
     await _forget_unproved(app, before)
     return user
+
+
+async def mail_reset_link(handler: BaseHandler, email: str) -> None:
+    """Mail a link for a new password. For an unknown address the same work is done, and no mail is sent.
+
+    Raises:
+        FieldErrors, ThrottledError: nothing was done.
+    """
+    accounts = handler.app.accounts
+    await limits.reset_mail(handler, email)
+    token, decoy = await accounts.create_password_reset(email), accounts.decoy_password_reset(email)
+    await handler.app.mails.post_link_or_decoy(token, decoy)
 
 
 async def _forget_unproved(app: Application, user: User) -> None:

@@ -23,16 +23,22 @@ WITHIN_S = 60
 async def reset_password_once(handler: BaseHandler, token: str, password: str) -> User:
     """Reset a password, or find that the same form has just done so; returns the user.
 
+    If the user is signed in here, the browser drops the tokens of that session, which has ended.
+
     Raises:
         FieldErrors, InvalidTokenError, TooBusyError: as `reset_password`.
     """
     try:
-        return await reset_password(handler.app, token, password)
+        user = await reset_password(handler.app, token, password)
     except InvalidTokenError:
-        user = await handler.app.accounts.just_spent(token, "reset_password", password)
-        if user is None:
+        known = await handler.app.accounts.just_spent(token, "reset_password", password)
+        if known is None:
             raise
-        return user
+        user = known
+    if handler.session is not None and handler.session.user_id == user.user_id:
+        handler.session = None
+        handler.transfer.clear()
+    return user
 
 
 async def verify_email_once(handler: BaseHandler, token: str) -> User:
@@ -51,6 +57,34 @@ async def verify_email_once(handler: BaseHandler, token: str) -> User:
         return known
     handler.app.journal.record("e-mail verified", user_id=user.user_id)
     return user
+
+
+async def change_email_once(handler: BaseHandler, token: str) -> tuple[str, str]:
+    """Change an address, or find that the same form has just done so; returns user ID and new address.
+
+    Raises:
+        InvalidTokenError: as `Users.change_email`.
+    """
+    accounts, browser = handler.app.accounts, await browser_of(handler)
+    try:
+        change = await accounts.change_email(token, sent_from=browser)
+    except InvalidTokenError:
+        known = await accounts.just_spent(token, "change_email", browser)
+        if known is None:
+            raise
+        return known.user_id, known.email
+    handler.app.journal.record("e-mail changed", user_id=change.user.user_id)
+    await handler.app.mails.post(change.user.email, "email_changed", new_email=change.new_email)
+    return change.user.user_id, change.new_email
+
+
+async def tell_session_of_email(handler: BaseHandler, user_id: str) -> bool:
+    """Write into the session of this browser that the address is confirmed; False: it is not this user's."""
+    if handler.session is None or handler.session.user_id != user_id:
+        return False
+    if handler.app.options.email_verification != "off":
+        await handler.session.fetch_and_set_claim(handler.app.account_claims.email_verified)
+    return True
 
 
 async def browser_of(handler: BaseHandler) -> str:
