@@ -28,6 +28,7 @@ from stormcellar.dev.strip import Developer
 from stormcellar.events.audit import AuditLog
 from stormcellar.events.journal import Journal
 from stormcellar.extras import Extra, installed
+from stormcellar.packages import install_command
 from stormcellar.routes import plain_routes, route_table
 from stormcellar.secret_files import server_secret
 from stormcellar.server.deadlines import Step, run_steps
@@ -445,7 +446,7 @@ def open_database(options: Settings) -> Database:
     except ImportError as error:
         raise SettingsError(
             f"database is a PostgreSQL address, but psycopg cannot be used ({error}). Install it with "
-            "`.venv/bin/python -m pip install -r requirements/postgres.txt`, or leave database empty",
+            f"{install_command('postgres')}, or leave database empty",
             "database",
         ) from error
     return PostgresDatabase(options.database)

@@ -8,6 +8,8 @@ import signal
 import sys
 from importlib.util import find_spec
 
+from stormcellar.packages import install_command
+
 PACKAGES = ("tornado", "jwt", "cryptography")
 
 
@@ -33,6 +35,6 @@ def check_packages(program: str) -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         sys.exit(
-            f"Stormcellar does not start: {missing[0]} is not installed for this Python. In the clone type "
-            f"`.venv/bin/python {program}` (`make run` makes .venv); elsewhere install requirements/run.txt."
+            f"Stormcellar does not start: {missing[0]} is not installed for this Python. Type "
+            f"`.venv/bin/python {program}` (`make run` makes .venv), or install it: {install_command('run')}."
         )

@@ -46,7 +46,7 @@ async def findings(call: Call) -> AsyncIterator[Finding]:
         return
     for finding in check_settings(options, call.settings_words, os.geteuid(), call.site):
         yield finding
-    for finding in check_machine(options, call.site.folder):
+    for finding in check_machine(options):
         yield finding
     if options.verify_only:
         async for finding in check_api_server(options, call.site):

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from stormcellar import machine
 from stormcellar.application import Site
 from stormcellar.commands.finding import Finding, error, note, warning
+from stormcellar.packages import requirements
 from stormcellar.settings import Settings, is_loopback
 from stormcellar.web.access import AccessUnsaid, check_access
 
@@ -175,21 +176,14 @@ def has_secret(options: Settings) -> bool:
     return bool(options.secret) or (options.data_dir / "secret").exists()
 
 
-def check_machine(options: Settings, folder: Path) -> Iterator[Finding]:
-    """Versions and disk.
-
-    Args:
-        folder: of the site, with the lists of packages.
-    """
+def check_machine(options: Settings) -> Iterator[Finding]:
+    """Check versions and disk."""
     if sys.version_info < OLDEST_PYTHON:
         yield error(
             f"Python is {platform.python_version()}, but the kit needs 3.10.", "Install a newer Python."
         )
-    files = ["requirements/run.txt", *(["requirements/postgres.txt"] if options.uses_postgres else [])]
-    lists = [path for file in files if (path := folder / file).exists()]
-    for line in [line for path in lists for line in path.read_text(encoding="utf-8").splitlines()]:
-        if line and not line.startswith(("#", "-")):
-            yield from check_requirement(line)
+    for line in requirements(*(["postgres"] if options.uses_postgres else [])):
+        yield from check_requirement(line)
     if not options.verify_only:
         yield from _disk(options.data_dir, shutil.disk_usage(_existing(options.data_dir)).free)
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stormcellar.commands.command import JSON, Argument, Call, Command, key_ring, open_site
 from stormcellar.commands.output import CommandError, Progress, print_json
+from stormcellar.packages import install_command
 from stormcellar.secret_files import load_or_create_secret
 from stormcellar.server_secret import fingerprint
 from stormcellar.sessions import StoreUnavailableError
@@ -223,8 +224,7 @@ class Target:
             from stormcellar.store.postgres import read_address
         except ImportError as error:
             raise CommandError(
-                f"psycopg cannot be used ({error}); "
-                "`.venv/bin/python -m pip install -r requirements/postgres.txt` installs it"
+                f"psycopg cannot be used ({error}); {install_command('postgres')} installs it"
             ) from error
         parameters, _ = read_address(self._url)
         self._wire: psycopg.Connection[tuple[Any, ...]] = psycopg.connect(**parameters, autocommit=True)

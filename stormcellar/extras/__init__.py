@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tornado.routing import URLSpec
 
+from stormcellar.packages import install_command
 from stormcellar.sessions import ClaimValidator, InvalidClaimsError, Session, SessionClaim
 from stormcellar.settings import Settings
 from stormcellar.store.sealed import SealedColumn
@@ -105,9 +106,9 @@ def installed() -> tuple[type[Extra], ...]:
             if error.name is None or error.name.split(".")[0] == "stormcellar":
                 raise  # no library: it is of this very project
             log.info(
-                "extras/%s is off: %s is not installed (.venv/bin/pip install -r requirements/%s.txt)",
+                "extras/%s is off: %s is not installed (%s)",
                 folder.name,
                 error.name,
-                folder.name,
+                install_command(folder.name),
             )
     return tuple(found)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from stormcellar.packages import install_command
 from stormcellar.server import service_manager
 from stormcellar.server.deadlines import exit_after, run_steps
 from stormcellar.server.http_server import LimitedServer, make_http_server
@@ -48,7 +49,7 @@ def event_loop(options: Settings) -> Callable[[Coroutine[Any, Any, None]], None]
     except ImportError as error:
         raise SettingsError(
             f"event_loop is uvloop, but that cannot be used ({error}). Install it with "
-            "`.venv/bin/python -m pip install -r requirements/uvloop.txt`, or leave event_loop at asyncio",
+            f"{install_command('uvloop')}, or leave event_loop at asyncio",
             "event_loop",
         ) from error
     return run

@@ -117,7 +117,10 @@ def test_a_part_whose_library_is_missing_is_off_and_the_log_says_how_to_get_it(
     finally:
         installed.cache_clear()
     assert [part.__module__.split(".")[2] for part in found] == [part for part in PARTS if part != "passkeys"]
-    assert "webauthn is not installed (.venv/bin/pip install -r requirements/passkeys.txt)" in caplog.text
+    assert (
+        "webauthn is not installed (`.venv/bin/python -m pip install -r requirements/passkeys.txt`)"
+        in caplog.text
+    )
 
 
 def test_the_parts_are_those_of_the_folders() -> None:

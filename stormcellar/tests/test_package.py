@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from stormcellar import packages
 from stormcellar.commands.new_site import main
 from stormcellar.testing.serving import ServerProcess, process_env
 from stormcellar.tests.copies import copy_of_the_project
@@ -120,6 +121,23 @@ def test_the_packaged_requirement_allows_the_version_of_the_package() -> None:
     assert version
     requirement = Requirement((SITE_DIR / "requirements.txt").read_text().strip())
     assert requirement.specifier.contains(version[1])
+
+
+@pytest.mark.slow
+def test_an_installed_site_is_told_of_extras_not_of_lists(python: Path, site: Path) -> None:
+    program = "from stormcellar import packages; print(packages.install_command('postgres'))"
+    shown = run(python, "-c", program, cwd=site)
+    assert shown == "`.venv/bin/python -m pip install 'stormcellar[postgres]'`\n"
+    program = "from stormcellar import packages; print(*packages.requirements('postgres'), sep='\\n')"
+    found = {str(Requirement(line)) for line in run(python, "-c", program, cwd=site).splitlines()}
+    assert found == list_of("dependencies") | list_of("postgres")
+
+
+def test_a_clone_is_told_of_its_lists() -> None:
+    assert packages.install_command("postgres").endswith("pip install -r requirements/postgres.txt`")
+    assert {str(Requirement(line)) for line in packages.requirements("postgres")} == list_of(
+        "dependencies"
+    ) | list_of("postgres")
 
 
 # -- the commands -------------------------------------------------------------------------------------

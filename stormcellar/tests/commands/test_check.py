@@ -129,7 +129,7 @@ def test_a_full_disk_and_missing_packages_are_found(tmp_path: Path, monkeypatch:
             return SimpleNamespace(free=count)
 
         monkeypatch.setattr(shutil, "disk_usage", usage)
-        return found(check_machine(options, SITE.folder), level)
+        return found(check_machine(options), level)
 
     assert with_free(10**12) == []
     assert "MB are free" in with_free(10**9, "warning")[0]
