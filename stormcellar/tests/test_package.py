@@ -10,6 +10,8 @@ import sys
 import sysconfig
 import zipfile
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from packaging.requirements import Requirement
@@ -17,6 +19,7 @@ from packaging.requirements import Requirement
 from stormcellar import packages
 from stormcellar.commands.new_site import main
 from stormcellar.testing.serving import ServerProcess, process_env
+from stormcellar.tests import serving as kit_serving
 from stormcellar.tests.copies import copy_of_the_project
 from stormcellar.tests.serving import ROOT, SITE_DIR
 from stormcellar.tests.test_locks import requirements
@@ -172,6 +175,37 @@ def test_the_account_pages_are_copied_with_the_bases_of_their_handlers(tmp_path:
         check=True,
     )
     assert int(done.stdout) > 10
+
+
+APPLICATION = """
+from pathlib import Path
+
+from stormcellar.start import begin
+
+begin()
+
+from handlers import accounts
+from stormcellar import Site
+from stormcellar.server.run import main
+
+main(Site(Path(__file__).resolve().parent, lambda settings: accounts.routes()))
+"""
+
+
+@pytest.mark.slow
+def test_an_application_without_templates_of_its_own_shows_the_copied_pages(tmp_path: Path) -> None:
+    """They extend the kit's base.html, and have the kit's style."""
+    assert main(["pages", str(tmp_path)]) == 0
+    (tmp_path / "server.py").write_text(APPLICATION)
+    program = (sys.executable, str(tmp_path / "server.py"))
+    with kit_serving.ServerProcess(tmp_path / "var", program=program) as server:
+        page = urlopen(f"{server.url}/login").read().decode()
+        style = re.search(r'href="(/static/style\.css\?v=\w+)"', page)
+        assert style
+        assert b"@layer" in urlopen(server.url + style[1]).read()
+        with pytest.raises(HTTPError, match="404") as missing:
+            urlopen(f"{server.url}/none")
+        assert "There is no page at this address." in missing.value.read().decode()
 
 
 def test_the_account_pages_replace_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
