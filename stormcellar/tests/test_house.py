@@ -13,7 +13,7 @@ from stormcellar.tests.serving import ROOT, SITE_DIR
 pytestmark = pytest.mark.kit
 
 MOST_ENTRIES = 20
-MADE = {"__pycache__", "var"}
+MADE = {"__pycache__", "var", "build", "dist", "stormcellar.egg-info"}
 THE_USERS = {"server.py", "handlers", "templates", "static", "tests", "requirements.txt"}
 
 

@@ -127,6 +127,15 @@ def test_the_packaged_requirement_allows_the_version_of_the_package() -> None:
 
 
 @pytest.mark.slow
+def test_the_plugin_disturbs_no_project_without_pytest_tornado(python: Path, tmp_path: Path) -> None:
+    """pytest loads the plugin in each project of the environment, by its entry point."""
+    test = "def test_one(pytestconfig):\n    assert pytestconfig.pluginmanager.has_plugin(PLUGIN)\n"
+    (tmp_path / "test_one.py").write_text("PLUGIN = 'stormcellar.testing.plugin'\n" + test)
+    shown = run(python, "-m", "pytest", "-q", "-p", "no:tornado", "-p", "no:cacheprovider", cwd=tmp_path)
+    assert "1 passed" in shown
+
+
+@pytest.mark.slow
 def test_an_installed_site_is_told_of_extras_not_of_lists(python: Path, site: Path) -> None:
     program = "from stormcellar import packages; print(packages.install_command('postgres'))"
     shown = run(python, "-c", program, cwd=site)
