@@ -15,6 +15,7 @@ from stormcellar.commands.check_head import check_head
 from stormcellar.commands.check_mail import check_mail_server
 from stormcellar.commands.check_proxy import check_proxy
 from stormcellar.commands.check_settings import check_machine, check_settings, has_secret
+from stormcellar.commands.check_templates import check_templates
 from stormcellar.commands.command import JSON, Argument, Call, Command
 from stormcellar.commands.finding import LEVELS, Finding, error, note, warning
 from stormcellar.commands.output import CommandError
@@ -47,6 +48,8 @@ async def findings(call: Call) -> AsyncIterator[Finding]:
     for finding in check_settings(options, call.settings_words, os.geteuid(), call.site):
         yield finding
     for finding in check_machine(options):
+        yield finding
+    for finding in check_templates(call.site.folder / "templates"):
         yield finding
     if options.verify_only:
         async for finding in check_api_server(options, call.site):
@@ -112,7 +115,7 @@ COMMANDS = (
     Command(
         "check",
         check,
-        "Say whether this configuration is fit for production: settings, secrets, cookies, proxies, mail, "
+        "Say whether this site is fit for production: settings, secrets, cookies, proxies, mail, templates, "
         "versions, disk, database, clocks and the feed. Every finding has a level and what to do about it. "
         "Nothing is changed. It ends with 1 if there is an error. It also shows the version of the engine "
         "and what a clone has to change by hand for it (docs/updating.md).",
