@@ -26,7 +26,7 @@ from tornado.auth import OAuth2Mixin
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.web import create_signed_value, decode_signed_value
 
-from handlers.sign_in import LoginHandler
+from stormcellar import SignInHandler
 from stormcellar.accounts import FieldErrors, User, Users, WrongCredentialsError
 from stormcellar.accounts.text import is_storable
 from stormcellar.secret_files import load_or_create_secret
@@ -298,8 +298,10 @@ def beside(handler: BaseHandler, name: str) -> str:
     return os.path.relpath(HERE / name, handler.get_template_path())
 
 
-class LoginWithLinkHandler(LoginHandler):
+class LoginWithLinkHandler(SignInHandler):
     """GET and POST /login, with a link to the provider."""
+
+    public = "users sign in here"
 
     @property
     def template(self) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tornado.routing import URLSpec
 
-import server
 from examples.sign_in_with_others.others import (
     ComeBackHandler,
     Identities,
@@ -19,6 +18,7 @@ from examples.sign_in_with_others.others import (
     Provider,
     SignInWithHandler,
 )
+from stormcellar import Application
 from stormcellar import server as processes
 from stormcellar import settings as configuration
 from stormcellar.settings import Settings, SettingsError
@@ -26,7 +26,7 @@ from stormcellar.settings import Settings, SettingsError
 HERE = Path(__file__).resolve().parent
 
 
-def add_provider(application: server.Application, provider: Provider) -> None:
+def add_provider(application: Application, provider: Provider) -> None:
     """Have an application offer it at sign-in."""
     with_it = {"provider": provider, "identities": Identities(application.database, application.accounts)}
     application.add_handlers(
@@ -58,7 +58,9 @@ def main(arguments: Sequence[str]) -> None:
     options: Settings = configuration.load(arguments, os.environ)
     process, provider = start_provider()
     try:
-        application = server.make_app(options)
+        from server import make_app  # the site that this clone has
+
+        application = make_app(options)
         add_provider(application, provider)
 
         def announce(addresses: list[str]) -> None:
