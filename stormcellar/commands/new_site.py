@@ -72,6 +72,10 @@ def new(folder: Path) -> None:
     shutil.copytree(SITE, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
     (folder / "requirements.txt").write_text(requirement() + "\n", encoding="utf-8")
     print(f"{folder} is a site. Start it:\n  cd {folder}\n  make run")
+    if not is_installed():
+        print(
+            "This kit is a clone. Build the package there with `make wheel`, and name it in requirements.txt."
+        )
 
 
 def pages(folder: Path) -> None:
@@ -99,13 +103,18 @@ def pages(folder: Path) -> None:
         print(f"{BASES[1]} is yours: in it, BaseHandler and ProtectedHandler must inherit from the kit's.")
 
 
+def is_installed() -> bool:
+    try:
+        metadata.distribution("stormcellar")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def requirement() -> str:
     """Return the line of requirements.txt: the package as it was installed, or its version."""
     line = (SITE / "requirements.txt").read_text(encoding="utf-8").strip()
-    try:
-        origin = metadata.distribution("stormcellar").read_text("direct_url.json")
-    except metadata.PackageNotFoundError:
-        origin = None
+    origin = metadata.distribution("stormcellar").read_text("direct_url.json") if is_installed() else None
     if not origin:
         return line
     source = json.loads(origin)

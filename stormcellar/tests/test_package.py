@@ -164,6 +164,15 @@ def test_a_new_site_goes_into_no_folder_that_has_files(
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_a_site_that_a_clone_writes_names_the_version_and_says_how_to_build_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["new", str(tmp_path / "site")]) == 0
+    written = (tmp_path / "site" / "requirements.txt").read_text()
+    assert written == (SITE_DIR / "requirements.txt").read_text()
+    assert "make wheel" in capsys.readouterr().out
+
+
 def test_the_account_pages_are_copied_with_the_bases_of_their_handlers(tmp_path: Path) -> None:
     assert main(["pages", str(tmp_path)]) == 0
     for name in (
