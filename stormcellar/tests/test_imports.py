@@ -105,3 +105,13 @@ def test_the_kit_never_imports_the_site() -> None:
         if is_within(module, SITE) and "/tests/" not in path and not any(path.startswith(a) for a in aside)
     ]
     assert wrong == []
+
+
+def test_the_kits_tests_import_the_packaged_site_only() -> None:
+    """stormcellar/tests/site.py has it. A user may change or delete each file of the site at the top level."""
+    wrong = [
+        (path, module)
+        for path, module in imports(ROOT / KIT)
+        if is_within(module, SITE) and not path.startswith(f"{KIT}/site/")
+    ]
+    assert wrong == []

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from server import SITE
 from stormcellar.accounts import NoMailer
 from stormcellar.accounts.kept_forms import KeptForm
 from stormcellar.accounts.mail import Mail
@@ -22,6 +21,7 @@ from stormcellar.server_secret import fingerprint
 from stormcellar.settings import SettingsError, load
 from stormcellar.tests.commands.conftest import Manage
 from stormcellar.tests.commands.test_sessions import begin, on
+from stormcellar.tests.site import SITE
 
 APP_SECRET = b"twenty bytes of this"
 RECOVERY_CODE = "abcdefg-hjkmnpq"
