@@ -108,7 +108,7 @@ def test_the_kit_never_imports_the_site() -> None:
 
 
 def test_the_kits_tests_import_the_packaged_site_only() -> None:
-    """stormcellar/tests/site.py has it. A user may change or delete each file of the site at the top level."""
+    """stormcellar/tests/site.py has it. A user may change or delete each file of the top-level site."""
     wrong = [
         (path, module)
         for path, module in imports(ROOT / KIT)
