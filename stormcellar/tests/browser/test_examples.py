@@ -34,7 +34,7 @@ def example(start_server: Callable[..., ServerProcess]) -> Callable[..., str]:
     require_npm_package("esbuild", "examples")
 
     def start(name: str, *arguments: str) -> str:
-        server = start_server(*arguments, program=(sys.executable, "examples/run.py", name))
+        server = start_server(*arguments, program=(sys.executable, str(ROOT / "examples/run.py"), name))
         return f"{server.url}/example"
 
     return start

@@ -12,11 +12,11 @@ from playwright.sync_api import expect
 from stormcellar.testing.browser import Complaints
 from stormcellar.testing.visitor import Visitor
 from stormcellar.tests.parts import require_npm_package
-from stormcellar.tests.serving import ServerProcess
+from stormcellar.tests.serving import ROOT, ServerProcess
 
 pytestmark = pytest.mark.npm
 
-PROGRAM = (sys.executable, "examples/run.py", "sign_in_with_others")
+PROGRAM = (sys.executable, str(ROOT / "examples/run.py"), "sign_in_with_others")
 
 
 def to_the_provider_and_back(visitor: Visitor, name: str) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from stormcellar.tests.serving import ServerProcess
+from stormcellar.tests.serving import ROOT, ServerProcess
 
 EMAIL, PASSWORD = "ann@example.com", "tall ships sail 27 seas"
-PROGRAM = (sys.executable, "examples/run.py", "two_servers")
+PROGRAM = (sys.executable, str(ROOT / "examples/run.py"), "two_servers")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_react_native_signs_up_calls_renews_and_signs_out(tmp_path: Path) -> Non
     """The example itself, with an access token that expires while it waits."""
     require("npm")
     require_npm_package("supertokens-react-native", "examples")
-    program = (sys.executable, "examples/run.py", "header_mode")
+    program = (sys.executable, str(ROOT / "examples/run.py"), "header_mode")
     with ServerProcess(tmp_path, "--access_token_lifetime_s=2", program=program) as server:
         done = subprocess.run(
             ["node", ROOT / "examples/.build/header_mode.mjs", server.url, "app@example.com", "2.2"],
