@@ -18,7 +18,7 @@ from aiosmtpd.smtp import Envelope
 from playwright.sync_api import Page, Request
 
 from stormcellar.tests.parts import require_npm_package
-from stormcellar.tests.serving import ServerProcess, free_port
+from stormcellar.tests.serving import ROOT, ServerProcess, free_port
 
 pytestmark = [pytest.mark.npm, pytest.mark.kit]
 
