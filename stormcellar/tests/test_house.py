@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,24 @@ def test_the_packaged_site_is_the_one_at_the_top_level() -> None:
     assert len(ours) > 30
     assert ours.keys() ^ packaged.keys() == set(), "run `make site` and commit"
     assert [name for name in ours if ours[name] != packaged[name]] == [], "run `make site` and commit"
+
+
+def modules_imported(source: str) -> Iterator[str]:
+    """Name what a module imports anywhere in it, for types only included."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def test_the_kit_never_imports_the_site() -> None:
+    kit = ROOT / "stormcellar"
+    wrong = [
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in sorted(kit.rglob("*.py"))
+        if path.relative_to(kit).parts[0] not in ("site", "tests") and "node_modules" not in path.parts
+        for module in modules_imported(path.read_text(encoding="utf-8"))
+        if module.partition(".")[0] in ("server", "manage", "handlers", "tests")
+    ]
+    assert not wrong

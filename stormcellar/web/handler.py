@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
+from tornado.httputil import HTTPServerRequest
 from tornado.locale import Locale, get_supported_locales
 from tornado.template import BaseLoader
 from tornado.web import HTTPError, RequestHandler
@@ -137,6 +138,15 @@ class BaseHandler(RequestHandler):
         super().__init_subclass__(**named)
         if cls.prepare is not BaseHandler.prepare and not is_guarded(cls.prepare):
             cls.prepare = guarded(cls.prepare)  # type: ignore[assignment]
+
+    def __init__(self, application: Any, request: HTTPServerRequest, **named: Any) -> None:
+        if not hasattr(application, "sessions"):  # before Tornado's own __init__, which calls `clear`
+            served_by = f"{type(application).__module__}.{type(application).__qualname__}"
+            raise TypeError(
+                f"{type(self).__name__} is served by {served_by}, which has no sessions: "
+                "build the application with stormcellar.Application"
+            )
+        super().__init__(application, request, **named)
 
     def initialize(self) -> None:
         self.session = None
