@@ -27,6 +27,7 @@ from tornado.httpserver import HTTPServer
 
 from stormcellar import server as processes
 from stormcellar.dev import child, files
+from stormcellar.dev.cookie_suffix import file_of
 from stormcellar.dev.failures import Failure, failure_application
 from stormcellar.settings import Settings
 
@@ -48,7 +49,7 @@ class Parent:
         self._options = options
         self._command = command
         self._folder = Path(command[0]).resolve().parent
-        self._more = files.config_files(command[1:], os.environ)
+        self._more = [*files.config_files(command[1:], os.environ), file_of(options).absolute()]
         self._stop = asyncio.Event()
         self._child: asyncio.subprocess.Process | None = None
         self._sockets: list[socket.socket] = []

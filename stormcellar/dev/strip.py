@@ -23,6 +23,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.web import HTTPError
 
+from stormcellar.dev.cookie_suffix import file_of, remember_suffix
 from stormcellar.dev.key import COOKIE, DeveloperOnly, is_developer
 from stormcellar.events.journal import Event
 from stormcellar.events.logs import current_request
@@ -141,16 +142,20 @@ class Developer:
         self._knows_other_site = False
 
     def look_for_other_site(self, handler: BaseHandler, access_token: str) -> None:
-        """Say once that another site's cookies come here: on one host, two sites overwrite each other's."""
+        """Give the cookies other names if another site's come here, and say so once."""
         token = read(access_token, ("3", "4", "5"))
         if self._knows_other_site or token is None or token.resembles_ours(handler.app.options.issuer):
             return
         self._knows_other_site = True
+        options = handler.app.options
+        advice = f"Start one of the two with `make run ARGS=--cookie-suffix=_{options.port}`"
+        if remember_suffix(options):
+            advice = f"This server starts again with cookie_suffix _{options.port} ({file_of(options)})"
         log.warning(
             "The browser sends cookies of another site (%s) on the same host. Sign-ins here and there "
-            "overwrite each other's cookies. Start one of the two with `make run ARGS=--cookie-suffix=_%d`",
+            "overwrite each other's cookies. %s",
             printable(token.claimed_issuer()),
-            handler.app.options.port,
+            advice,
         )
 
     # -- refusals -----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from stormcellar import terminal
 from stormcellar.api.openapi import Undescribed, description
 from stormcellar.application import Site
 from stormcellar.dev.child import is_child, tell_ready
+from stormcellar.dev.cookie_suffix import with_remembered_suffix
 from stormcellar.dev.key import PATH as OPEN_PATH
 from stormcellar.dev.key import developer_key
 from stormcellar.dev.parent import Parent
@@ -82,6 +83,7 @@ def main(site: Site) -> None:
         shown = {"--routes", "--openapi"} & set(arguments)
         try:
             options = configuration.load([a for a in arguments if a not in shown], os.environ)
+            options = with_remembered_suffix(options)
             if "--routes" in shown:
                 print(describe(site.route_table(options)))
             if "--openapi" in shown:

@@ -84,6 +84,13 @@ def find_etcd() -> Path | None:
     return Path(found) if found else unpacked if unpacked.exists() else None
 
 
+def find_pgbouncer() -> Path | None:
+    """The PgBouncer of the system, else the one that stormcellar/tools/setup has unpacked."""
+    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    unpacked = ROOT / ".venv" / "pgbouncer" / "usr" / "sbin" / "pgbouncer"
+    return Path(found) if found else unpacked if unpacked.exists() else None
+
+
 def find_curl() -> Path | None:
     found = shutil.which("curl")
     return Path(found) if found else None
@@ -129,6 +136,7 @@ PARTS = {
     "postgres": Part("a PostgreSQL server", find_postgres, "postgresql"),
     "nginx": Part("nginx", find_nginx, "nginx"),
     "caddy": Part("Caddy", find_caddy, "caddy"),
+    "pgbouncer": Part("PgBouncer", find_pgbouncer, "pgbouncer"),
     "etcd": Part("etcd", find_etcd, "etcd-server"),
     "curl": Part("curl", find_curl, "curl"),
     "systemd": Part("systemd", find_systemd, "systemd"),

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import json
 import os
 import signal
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -245,3 +248,27 @@ def test_the_file_of_settings_is_found_where_a_start_looks_for_it() -> None:
 )
 def test_visitors_of_other_machines_see_no_traceback(origin: str, expected: bool) -> None:
     assert is_reached_by_others(origin) is expected
+
+
+def test_the_server_starts_again_with_cookie_names_of_its_own(server: ServerProcess) -> None:
+    """A browser on this host brings the cookies of another development server on another port."""
+    claims = base64.urlsafe_b64encode(json.dumps({"iss": "http://localhost:9999/auth"}).encode()).decode()
+    header = base64.urlsafe_b64encode(b'{"alg":"RS256","kid":"d-1","typ":"JWT","version":"5"}').decode()
+    token = f"{header.rstrip('=')}.{claims.rstrip('=')}.{'A' * 342}"
+    request = urllib.request.Request(server.url + "/login", headers={"Cookie": f"sAccessToken={token}"})
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+        assert answer.status == 200
+    end = time.monotonic() + DEADLINE_S
+    while "the server was started again" not in server.log:
+        assert time.monotonic() < end, server.log
+        time.sleep(LOOK_S)
+    fields = [{"id": "email", "value": "ann@example.com"}, {"id": "password", "value": "Heather-brooks-7"}]
+    request = urllib.request.Request(
+        server.url + "/auth/signup",
+        json.dumps({"formFields": fields}).encode(),
+        {"Content-Type": "application/json", "Cookie": f"sAccessToken={token}", "st-auth-mode": "cookie"},
+    )
+    with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+        names = {line.partition("=")[0] for line in answer.headers.get_all("Set-Cookie")}
+    assert {"sAccessToken_0", "sRefreshToken_0"} <= names
+    assert "sAccessToken" not in names

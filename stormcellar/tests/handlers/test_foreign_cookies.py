@@ -7,13 +7,16 @@ They are no tokens. The server cannot clear them, and they belong to the other s
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stormcellar.application import Application
+from stormcellar.dev.cookie_suffix import file_of, remember_suffix, with_remembered_suffix
 from stormcellar.sessions import Tokens
+from stormcellar.settings import Settings
 from stormcellar.testing.client import PASSWORD, Client, json_of, set_cookies
 from stormcellar.testing.clock import FakeClock
 from stormcellar.testing.plugin import MakeApplication
@@ -175,9 +178,41 @@ async def test_a_developer_is_told_once_about_the_cookies_of_another_site(
     plant(client, await tokens_of(other_site))
     for _ in range(3):
         await client.get("/")
-    told = [record.getMessage() for record in caplog.records if "--cookie-suffix" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "another site" in record.getMessage()]
     assert len(told) == 1
     assert "http://localhost:9999/auth" in told[0]
+
+
+@with_settings(debug=True)
+@pytest.mark.gen_test
+async def test_a_development_server_takes_other_cookie_names_when_it_meets_another_site(
+    client: Client, app: Application, other_site: Application
+) -> None:
+    assert with_remembered_suffix(app.options) == app.options
+    await client.get("/")
+    plant(client, await tokens_of(other_site))
+    await client.get("/")
+    renamed = with_remembered_suffix(app.options)
+    assert renamed.cookie_suffix == f"_{app.options.port}"
+    assert with_remembered_suffix(replace(app.options, debug=False)).cookie_suffix == ""
+    assert with_remembered_suffix(replace(app.options, cookie_suffix="_mine")).cookie_suffix == "_mine"
+    file_of(app.options).write_text("not a suffix at all\n")
+    assert with_remembered_suffix(app.options) == app.options
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        {"website_domain": "https://www.example.com", "public_url": "https://api.example.com"},
+        {"public_url": "https://www.example.com"},
+        {"debug": False},
+    ],
+)
+def test_cookies_that_other_servers_read_keep_their_names(tmp_path: Path, shared: dict[str, Any]) -> None:
+    options = Settings(**{"data_dir": tmp_path, "debug": True, **shared})
+    assert not remember_suffix(options)
+    file_of(options).write_text("_8889\n")
+    assert with_remembered_suffix(options) == options
 
 
 # -- the credential that counts -----------------------------------------------------------------------
