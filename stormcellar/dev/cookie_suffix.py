@@ -2,8 +2,8 @@
 """Give the site's cookies names of their own when another site on the same host uses the same names.
 
 Browsers keep cookies by host, not by port. So two sites on localhost overwrite each other's cookies. A
-development server that meets cookies of another site writes a suffix into the file `cookie-suffix` in data_dir,
-and starts again with it. The setting cookie_suffix comes first; delete the file to go back to the plain names.
+development server that meets cookies of another site writes a suffix into the file `cookie-suffix` in
+data_dir, and starts again with it. The setting cookie_suffix comes first; delete the file to go back to the
 plain names.
 """
 

@@ -29,18 +29,22 @@ def test_rows_of_users_who_are_gone_are_deleted_among_many(postgres_url: str) ->
         await apps.open()
         numbers = {"users": USERS, "all": USERS + GONE}
         await database.write(
-            lambda c: c.execute(
-                "INSERT INTO users (user_id, email, created_at_ms)"
-                " SELECT 'user' || n, n || '@example.com', 0 FROM generate_series(1, :users) AS n",
-                numbers,
-            ).rowcount
+            lambda c: (
+                c.execute(
+                    "INSERT INTO users (user_id, email, created_at_ms)"
+                    " SELECT 'user' || n, n || '@example.com', 0 FROM generate_series(1, :users) AS n",
+                    numbers,
+                ).rowcount
+            )
         )
         await database.write(
-            lambda c: c.execute(
-                "INSERT INTO authenticators (user_id, sealed_secret, created_at_ms)"
-                " SELECT 'user' || n, '', 0 FROM generate_series(1, :all) AS n",
-                numbers,
-            ).rowcount
+            lambda c: (
+                c.execute(
+                    "INSERT INTO authenticators (user_id, sealed_secret, created_at_ms)"
+                    " SELECT 'user' || n, '', 0 FROM generate_series(1, :all) AS n",
+                    numbers,
+                ).rowcount
+            )
         )
         await apps.forget_strangers()
         count = "SELECT count(*) FROM authenticators"
