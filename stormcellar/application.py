@@ -268,6 +268,8 @@ class Application(TornadoApplication):
         forwarded_for = request.headers.get("X-Forwarded-For")
         if forwarded_for is None:
             self.proxies.warn_of_other_headers(request.remote_ip or "", request.headers)
+        elif not self.options.cookie_secure:
+            self.proxies.warn_of_scheme(request.remote_ip or "", request.headers)
         request.remote_ip = self.proxies.caller(request.remote_ip or "", forwarded_for)
         route = self._plain_routes.get(request.path)
         if route is None:

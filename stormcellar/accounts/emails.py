@@ -17,7 +17,8 @@ MAX_EMAIL_CHARACTERS = 254
 _ATOM = r'[^\s<>()\[\]\\.,;:@"]+'
 _QUOTED = r'"(?:[^"\\]|\\.)+"'
 _IPV4_LITERAL = r"\[[0-9]{1,3}(?:\.[0-9]{1,3}){3}\]"
-_HOST_NAME = r"(?:[A-Za-z0-9-]+\.)+(?:[A-Za-z]{2,}|xn--[A-Za-z0-9-]+)"
+_LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"  # RFC 1123, section 2.1
+_HOST_NAME = rf"(?:{_LABEL}\.)+(?:[A-Za-z]{{2,63}}|(?=xn--){_LABEL})"
 _ADDRESS = re.compile(rf"(?:{_ATOM}(?:\.{_ATOM})*|{_QUOTED})@(?:{_IPV4_LITERAL}|{_HOST_NAME})")
 
 _ENCODED_WORD = re.compile(r"=\?.*\?=")

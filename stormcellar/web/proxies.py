@@ -40,6 +40,7 @@ class Proxies:
     def __init__(self, networks: Sequence[str]) -> None:
         self._networks = [ipaddress.ip_network(network) for network in networks]
         self._warned = False
+        self._warned_of_scheme = False
 
     def caller(self, peer: str, forwarded_for: str | None) -> str:
         """The address of whoever a request is from.
@@ -83,6 +84,20 @@ class Proxies:
                 "have it send X-Forwarded-For, or remove it from trusted_proxies",
                 peer,
                 sent,
+            )
+
+    def warn_of_scheme(self, peer: str, headers: Mapping[str, str]) -> None:
+        """Report once a trusted proxy that serves by https what public_url does not say to be https."""
+        if self._warned_of_scheme or headers.get("X-Forwarded-Proto", "").strip().lower() != "https":
+            return
+        address = parsed(peer)
+        if address is not None and self.trusts(address):
+            self._warned_of_scheme = True
+            log.warning(
+                "the proxy at %s serves this site by https, but public_url does not begin with https://, so "
+                "forms are refused and cookies are not Secure: set public_url to the address that visitors "
+                "type",
+                peer,
             )
 
     def _warn_of_stranger(self, peer: IPAddress) -> None:

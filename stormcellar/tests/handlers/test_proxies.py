@@ -173,3 +173,32 @@ async def test_a_proxys_other_headers_change_neither_links_nor_cookies_nor_issue
     )
     assert forged.body == plain.body
     assert b"evil.example" not in forged.body
+
+
+@pytest.mark.parametrize(
+    ("peer", "scheme", "times"),
+    [
+        ("10.0.0.1", "https", 1),
+        ("10.0.0.1", " HTTPS ", 1),
+        ("10.0.0.1", "http", 0),
+        ("203.0.113.50", "https", 0),
+    ],
+)
+def test_https_at_the_proxy_is_reported_once_where_public_url_says_http(
+    caplog: pytest.LogCaptureFixture, peer: str, scheme: str, times: int
+) -> None:
+    caplog.set_level(logging.WARNING)
+    proxies = Proxies(OURS)
+    for _ in range(3):
+        proxies.warn_of_scheme(peer, {"X-Forwarded-Proto": scheme})
+    assert len([text for text in caplog.messages if "set public_url" in text]) == times
+
+
+@with_settings(trusted_proxies=("127.0.0.1",))
+@pytest.mark.gen_test
+async def test_a_request_by_https_through_a_proxy_names_the_setting_public_url(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+    assert (await client.get("/login", headers=headers)).code == 200
+    assert [text for text in caplog.messages if "set public_url" in text]
