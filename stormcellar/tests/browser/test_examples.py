@@ -209,6 +209,72 @@ def test_website_is_told_once_that_the_session_has_ended(
     assert page.evaluate("events").count("UNAUTHORISED") >= 1
 
 
+BOB = "bob@example.com"
+LATE_CALLS = {
+    "a call": "fetch('/api/me').then((answer) => answer.status)",
+    "a form call": "fetch('/api/me', { method: 'POST', body: 'late' }).then((answer) => answer.status)",
+    "a refresh": "SuperTokens.attemptRefreshingSession()",
+}
+
+
+@pytest.mark.parametrize("by", ["form", "SDK"])
+def test_what_the_first_users_tab_does_late_leaves_the_next_user_signed_in(
+    page: Page, example: Callable[..., str], complaints: Any, by: str
+) -> None:
+    """The session of the first user ended on another device; then another user signs in in this browser."""
+    complaints.allow(REFUSED)
+    address = example("plain_page")
+    sign_up_on_plain_page(page, address)
+    held: list[Any] = []
+    page.route("**/api/me?held", lambda route: held.append((route, route.fetch())))
+    sign_out_elsewhere(page, address)
+    page.evaluate("() => { window.late = fetch('/api/me?held', { credentials: 'include' }); }")
+    other = page.context.new_page()
+    if by == "form":
+        other.goto(address.replace("/example", "/signup"))
+        other.fill("[name=email]", BOB)
+        other.fill("[name=password]", PASSWORD)
+        other.click("form button:text-is('Sign up')")
+        other.wait_for_url("**/dashboard")
+        other.goto(address)
+    else:
+        other.goto(address)
+        other.fill("[name=email]", BOB)
+        other.fill("[name=password]", PASSWORD)
+        other.click("button:text-is('Sign up')")
+        output(other, holding='"status":"OK"')
+    bob = other.evaluate("SuperTokens.getUserId()")
+    while not held:  # the answer that left the server before is delivered now
+        page.wait_for_timeout(20)
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    for call in LATE_CALLS.values():
+        page.evaluate(call)
+        assert other.evaluate("SuperTokens.doesSessionExist()") is True
+    other.click("#me")
+    assert bob in output(other, holding='"status":200')
+    assert other.evaluate("SuperTokens.getUserId()") == bob
+
+
+def test_a_session_that_ends_with_the_browser_stays_so_when_the_sdk_renews_it(
+    page: Page, example: Callable[..., str], complaints: Any
+) -> None:
+    complaints.allow(REFUSED)
+    address = example("plain_page")
+    sign_up_on_plain_page(page, address)
+    page.click("#signout")
+    output(page, holding="signedOut")
+    page.goto(address.replace("/example", "/login"))
+    page.uncheck("[type=checkbox]")
+    fill_in(page, "Sign in")
+    page.wait_for_url("**/dashboard")
+    page.goto(address)
+    for _ in range(2):
+        ends = {cookie["name"]: cookie["expires"] for cookie in page.context.cookies()}
+        assert (ends["sAccessToken"], ends["sRefreshToken"]) == (-1, -1)
+        assert page.evaluate("SuperTokens.attemptRefreshingSession()") is True
+
+
 # -- supertokens-web-js -----------------------------------------------------------------------------
 
 
