@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
+import socket
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -209,6 +212,43 @@ def test_website_is_told_once_that_the_session_has_ended(
     assert page.evaluate("events").count("UNAUTHORISED") >= 1
 
 
+class HoldingRelay:
+    """Stands before a server on loopback and holds the first request with `?held` in it.
+
+    Attributes:
+        port: where it listens.
+        has_one: is set as soon as it holds a request.
+        release: lets the request go on.
+    """
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.has_one, self.release = threading.Event(), threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self._server_port))
+                for source, target in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if b"?held" in data and not self.has_one.is_set():
+                    self.has_one.set()
+                    self.release.wait(60)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
 BOB = "bob@example.com"
 LATE_CALLS = {
     "a call": "fetch('/api/me').then((answer) => answer.status)",
@@ -224,11 +264,12 @@ def test_what_the_first_users_tab_does_late_leaves_the_next_user_signed_in(
     """The session of the first user ended on another device; then another user signs in in this browser."""
     complaints.allow(REFUSED)
     address = example("plain_page")
+    holding = HoldingRelay(urlsplit(address).port or 0)
+    address = f"http://localhost:{holding.port}/example"
     sign_up_on_plain_page(page, address)
-    held: list[Any] = []
-    page.route("**/api/me?held", lambda route: held.append((route, route.fetch())))
+    page.evaluate("() => { window.late = fetch('/api/me?held').then((answer) => answer.status); }")
+    assert holding.has_one.wait(30)  # it has the first user's cookies
     sign_out_elsewhere(page, address)
-    page.evaluate("() => { window.late = fetch('/api/me?held', { credentials: 'include' }); }")
     other = page.context.new_page()
     if by == "form":
         other.goto(address.replace("/example", "/signup"))
@@ -244,16 +285,15 @@ def test_what_the_first_users_tab_does_late_leaves_the_next_user_signed_in(
         other.click("button:text-is('Sign up')")
         output(other, holding='"status":"OK"')
     bob = other.evaluate("SuperTokens.getUserId()")
-    while not held:  # the answer that left the server before is delivered now
-        page.wait_for_timeout(20)
-    route, answer = held[0]
-    route.fulfill(response=answer)
+    holding.release.set()
+    assert page.evaluate("late") in (200, 401)
     for call in LATE_CALLS.values():
         page.evaluate(call)
         assert other.evaluate("SuperTokens.doesSessionExist()") is True
     other.click("#me")
     assert bob in output(other, holding='"status":200')
     assert other.evaluate("SuperTokens.getUserId()") == bob
+    holding.close()
 
 
 def test_a_session_that_ends_with_the_browser_stays_so_when_the_sdk_renews_it(
