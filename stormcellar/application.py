@@ -26,7 +26,8 @@ from stormcellar.accounts.kept_forms import KeptForms
 from stormcellar.dev.key import developer_key
 from stormcellar.dev.strip import Developer
 from stormcellar.events.audit import AuditLog
-from stormcellar.events.journal import Journal
+from stormcellar.events.journal import Event, Journal, log_event
+from stormcellar.events.publisher import Publisher
 from stormcellar.extras import Extra, installed
 from stormcellar.packages import install_command
 from stormcellar.routes import plain_routes, route_table
@@ -129,17 +130,17 @@ class Application(TornadoApplication):
         self.standing_headers = StandingHeaders(default_headers(options))
         self.trusted_origins = frozenset({*options.trusted_origins, options.website_domain} - {""})
         self.extras: Sequence[Extra] = ()
+        self.events = Publisher()
+        self.journal = Journal(self.clock, self.events)
         self.announced = announced
         if options.verify_only:
             self._verify_only(global_claim_validators)
         else:
             self._keep_accounts(password_parameters, mailer, claims, global_claim_validators, engine_options)
         self.live = LiveConnections(self.sessions, most_per_user=options.max_sockets_per_user)
-        self.journal = Journal(self.clock, audit=None if options.verify_only else self.audit)
         self.developer = Developer(self.clock, developer_key(options)) if options.debug else None
-        self.journal.on_event = self.developer.hear if self.developer else None
-        self.sessions.on_event = self._hear_session
-        self.metrics = self.journal.metrics = self._metrics()
+        self.metrics = self._metrics()
+        self._subscribe()
         self.draining = False
         self.request_numbers = itertools.count(secrets.randbits(47))  # servers rarely give one twice
         self.started = False
@@ -218,10 +219,13 @@ class Application(TornadoApplication):
         )
         self.audit = AuditLog(self.database, clock, retention_s=options.audit_retention_s)
         self.limits = Limits(
-            self.database, clock=clock, key=secret.key("rate limits"), enabled=options.rate_limits
+            self.database,
+            clock=clock,
+            key=secret.key("rate limits"),
+            enabled=options.rate_limits,
+            on_throttled=lambda error: self.journal.record("throttled", detail=error.limit),
         )
         self.kept_forms = KeptForms(self.database, clock, secret.keys("kept forms"))
-        self.limits.on_throttled = lambda error: self.journal.record("throttled", detail=error.limit)
         self.known_clients = KnownClients(
             secret.keys("rate limits"),
             clock,
@@ -245,7 +249,7 @@ class Application(TornadoApplication):
                 *self.account_claims.validators,
                 *global_claim_validators,
             ],
-            **engine_options,
+            **{"on_event": self.events.publish, **engine_options},
         )
         self.mails = Mails(
             self.folder / "templates",
@@ -296,10 +300,19 @@ class Application(TornadoApplication):
         self._plain_routes = {}  # what is added comes first, whatever its pattern
         super().add_handlers(host_pattern, host_handlers)
 
-    def _hear_session(self, event: SessionEvent) -> None:
-        self.journal.session_event(event)
-        if event.name in ("created", "revoked"):
-            self.live.tell_sessions_changed(event.user_id)
+    def _subscribe(self) -> None:
+        """Connect the parts that hear of events with those that publish them."""
+        events = self.events
+        if self.metrics is not None:
+            events.subscribe(SessionEvent, self.metrics.count_session_event)
+            events.subscribe(Event, self.metrics.count_event)
+        events.subscribe(SessionEvent, self.journal.session_event)
+        events.subscribe(SessionEvent, self.live.hear_session_event)
+        events.subscribe(Event, log_event)
+        if not self.options.verify_only:
+            events.subscribe(Event, self.audit.add)
+        if self.developer is not None:
+            events.subscribe(Event, self.developer.hear)
 
     async def role_validators(self, roles: Sequence[str], session: Session) -> list[ClaimValidator]:
         """Rules that a session's user has each of these roles."""

@@ -141,16 +141,25 @@ class Limits:
         clock: tells when a window is over.
         key: what the hashes are keyed with, at least 32 bytes, the same on every server.
         enabled: False limits nothing.
+        on_throttled: is called with each ThrottledError that is raised; logs it unless given.
     """
 
-    def __init__(self, database: Database, *, clock: Clock, key: bytes, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        key: bytes,
+        enabled: bool = True,
+        on_throttled: Callable[[ThrottledError], object] | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._key = key
         self.enabled = enabled
         self._reservations = Reservations()
         self._equal_attempts = EqualAttempts()
-        self.on_throttled: Callable[[ThrottledError], None] = _log_throttled
+        self._on_throttled = on_throttled or _log_throttled
 
     async def open(self) -> None:
         """Bring the table up to date; called once before anything else."""
@@ -300,7 +309,7 @@ class Limits:
             ):
                 yield
         except ThrottledError as error:
-            self.on_throttled(error)
+            self._on_throttled(error)
             raise
 
     def _budget(self, limit: Limit, *whose: str) -> Budget:
@@ -316,7 +325,7 @@ class Limits:
         try:
             await self._try_to_take(*budgets)
         except ThrottledError as error:
-            self.on_throttled(error)
+            self._on_throttled(error)
             raise
 
     async def _try_to_take(self, *budgets: Budget) -> None:

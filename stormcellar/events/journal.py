@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""What happens to accounts and sessions, told once: to the log, the counters (metrics.py) and the audit log
-(audit.py).
+"""What happens to accounts and sessions, published once.
+
+The log, the counters (metrics.py), the audit log (audit.py) and the developer tools subscribe to `Event`.
 
     application.journal.record("password changed", user_id=user.user_id)
 
@@ -10,17 +11,13 @@ Who calls, from where and for which request is added by itself while a request i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from stormcellar.clock import Clock
 from stormcellar.events.logs import current_request, escaped
+from stormcellar.events.publisher import Publisher
 from stormcellar.sessions.events import SessionEvent, session_hash
-
-if TYPE_CHECKING:
-    from stormcellar.events.audit import AuditLog
-    from stormcellar.events.metrics import Metrics
 
 log = logging.getLogger("stormcellar.events")
 
@@ -96,17 +93,11 @@ class Event:
 
 
 class Journal:
-    """Takes the events of one application.
+    """Publishes what happens to accounts and sessions as an `Event`, with what the request adds to it."""
 
-    Attributes:
-        audit, metrics, on_event: who hears of them besides the log; None: nobody.
-    """
-
-    def __init__(self, clock: Clock, *, audit: AuditLog | None = None) -> None:
+    def __init__(self, clock: Clock, events: Publisher) -> None:
         self._clock = clock
-        self.audit = audit
-        self.metrics: Metrics | None = None
-        self.on_event: Callable[[Event], None] | None = None
+        self._events = events
 
     def record(
         self,
@@ -134,10 +125,11 @@ class Journal:
         self._take(name, user_id or "", session_handle or "", client_address, detail)
 
     def session_event(self, event: SessionEvent) -> None:
-        """What the engine tells (`Sessions.on_event`). Renewals are counted, and logged for debugging; an
-        active session has one an hour, so that keeping them for 90 days would outgrow everything else."""
-        if self.metrics is not None:
-            self.metrics.session_event(event.name)
+        """Publish what the engine tells as an event of an account.
+
+        Renewals are logged for debugging only: an active session has one an hour, so that keeping them for 90
+        days would outgrow everything else.
+        """
         name, detail = _named(event)
         if name is None:
             log.debug("%s", event)
@@ -150,22 +142,22 @@ class Journal:
         handler = current_request.get()
         if client_address is None:
             client_address = handler.request.remote_ip if handler else ""
-        event = Event(
-            name,
-            self._clock.now(),
-            user_id,
-            session_handle,
-            client_address or "",
-            handler.request_id if handler else "",
-            escaped(detail[:MOST_DETAIL]),
+        self._events.publish(
+            Event(
+                name,
+                self._clock.now(),
+                user_id,
+                session_handle,
+                client_address or "",
+                handler.request_id if handler else "",
+                escaped(detail[:MOST_DETAIL]),
+            )
         )
-        log.log(LEVELS.get(name, logging.INFO), "%s", event, extra={"fields": event.fields()})
-        if self.metrics is not None:
-            self.metrics.account_event(name)
-        if self.audit is not None:
-            self.audit.add(event)
-        if self.on_event is not None:
-            self.on_event(event)
+
+
+def log_event(event: Event) -> None:
+    """Write an event to the log, as a subscriber."""
+    log.log(LEVELS.get(event.name, logging.INFO), "%s", event, extra={"fields": event.fields()})
 
 
 def _named(event: SessionEvent) -> tuple[EventName | None, str]:

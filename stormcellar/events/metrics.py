@@ -33,7 +33,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from tornado.web import RequestHandler
 
+from stormcellar.events.journal import Event
 from stormcellar.events.metric_files import FOLDER_VARIABLE, lock
+from stormcellar.sessions.events import SessionEvent
 
 if TYPE_CHECKING:
     from stormcellar.application import Application
@@ -198,11 +200,11 @@ class Metrics:
         """`outcome` is "session", "none", or the name of the error."""
         self._each_request.outcomes[outcome] += 1
 
-    def session_event(self, event: str) -> None:
-        self._events.labels(event).inc()
+    def count_session_event(self, event: SessionEvent) -> None:
+        self._events.labels(event.name).inc()
 
-    def account_event(self, event: str) -> None:
-        self._account_events.labels(event).inc()
+    def count_event(self, event: Event) -> None:
+        self._account_events.labels(event.name).inc()
 
     async def watch_loop(self) -> None:
         """Measure, for as long as the application runs, how late the event loop is."""

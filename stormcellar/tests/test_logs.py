@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from stormcellar.events import logs
-from stormcellar.events.journal import Event, Journal
+from stormcellar.events.journal import Event, Journal, log_event
 from stormcellar.events.logs import (
     JsonFormatter,
     LineHandler,
@@ -30,6 +30,7 @@ from stormcellar.events.logs import (
     only_handler,
     utc,
 )
+from stormcellar.events.publisher import Publisher
 from stormcellar.sessions.events import SessionEvent, session_hash
 from stormcellar.testing.clock import FakeClock
 from stormcellar.tests.serving import ServerProcess
@@ -177,8 +178,7 @@ class TestJournal:
     def test_while_a_request_is_served_its_client_and_its_number_are_noted(
         self, serving: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        heard = Heard()
-        journal = Journal(FakeClock(), audit=heard)  # type: ignore[arg-type]
+        journal, heard = journal_and_heard()
         with caplog.at_level(logging.INFO):
             journal.record(
                 "throttled", user_id="ann", session_handle="h", detail="e-mail\nlookups " + 300 * "x"
@@ -199,8 +199,8 @@ class TestJournal:
         }
 
     def test_outside_a_request_it_notes_what_it_is_given(self) -> None:
-        heard = Heard()
-        Journal(FakeClock(), audit=heard).record("account deleted", user_id="ann")  # type: ignore[arg-type]
+        journal, heard = journal_and_heard()
+        journal.record("account deleted", user_id="ann")
         assert heard == [Event("account deleted", FakeClock().now(), "ann")]
 
     @pytest.mark.parametrize(
@@ -218,19 +218,19 @@ class TestJournal:
         ],
     )
     def test_what_becomes_of_the_engines_events(self, engine: tuple[Any, str], kept: list[str]) -> None:
-        heard = Heard()
+        journal, heard = journal_and_heard()
         name, reason = engine
-        journal = Journal(FakeClock(), audit=heard)  # type: ignore[arg-type]
         journal.session_event(SessionEvent(name, 1.0, "h", "ann", reason))
         assert [event.name for event in heard] == kept
         assert all((event.user_id, event.session_handle) == ("ann", "h") for event in heard)
 
 
-class Heard(list[Event]):
-    """In place of the audit log."""
-
-    def add(self, event: Event) -> None:
-        self.append(event)
+def journal_and_heard() -> tuple[Journal, list[Event]]:
+    """A journal, and the events that a subscriber has heard of it."""
+    events, heard = Publisher(), []  # type: ignore[var-annotated]
+    events.subscribe(Event, log_event)
+    events.subscribe(Event, heard.append)
+    return Journal(FakeClock(), events), heard
 
 
 @pytest.mark.slow

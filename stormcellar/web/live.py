@@ -35,6 +35,7 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from stormcellar.sessions import InvalidClaimsError, SessionError, Sessions, StoreUnavailableError
+from stormcellar.sessions.events import SessionEvent
 from stormcellar.sessions.session_store import FeedEntry
 from stormcellar.web.auth_time import SIGN_IN_TIME
 from stormcellar.web.caller import is_same_site
@@ -121,6 +122,11 @@ class LiveConnections:
     async def send_to_session(self, session_handle: str, message: str) -> None:
         """Send a text to every connection of a session, on every server."""
         await self._sessions.publish(f"session {session_handle}", message)
+
+    def hear_session_event(self, event: SessionEvent) -> None:
+        """Tell a user's pages of a session that began or ended."""
+        if event.name in ("created", "revoked"):
+            self.tell_sessions_changed(event.user_id)
 
     def tell_sessions_changed(self, user_id: str) -> None:
         """Let a user's open pages, on every server, know that a session of theirs began or ended.

@@ -78,7 +78,6 @@ async def test_in_production_its_addresses_are_unknown_and_nothing_is_noted(
         method = "GET" if path == "/dev/why" else "POST"
         assert (await client.request(method, path, headers=NAVIGATION)).code == 404
     assert app.developer is None
-    assert app.journal.on_event is None
 
 
 # -- what it shows ------------------------------------------------------------------------------------

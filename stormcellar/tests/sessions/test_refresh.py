@@ -179,9 +179,9 @@ def test_a_store_that_lost_a_late_repeat_goes_on_from_the_clients_branch(place: 
 
 
 def test_the_session_events_tell_repeats_late_repeats_and_thefts_apart(place: Place) -> None:
+    names: list[str] = []
+
     async def story(engine: Sessions, clock: FakeClock) -> None:
-        names: list[str] = []
-        engine.on_event = lambda event: names.append(event.name)
         first = await sign_in(engine)
         await refresh(engine, first)
         await refresh(engine, first)
@@ -194,7 +194,7 @@ def test_the_session_events_tell_repeats_late_repeats_and_thefts_apart(place: Pl
         expected = ["created", "rotated", "repeated", "repeated_late", "repeated_late", "revoked", "theft"]
         assert names == expected
 
-    run(place, story)
+    run(place, story, options={"on_event": lambda event: names.append(event.name)})
 
 
 def test_a_revoked_session_is_not_renewed_where_the_store_has_lost_its_revocation(place: Place) -> None:
