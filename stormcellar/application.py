@@ -61,7 +61,7 @@ from stormcellar.web import documents
 from stormcellar.web.access import access, check_access
 from stormcellar.web.access_log import log_request
 from stormcellar.web.account_claims import AccountClaims
-from stormcellar.web.addresses import Addresses
+from stormcellar.web.addresses import LANDING_PAGE, Addresses
 from stormcellar.web.body_limit import admitted
 from stormcellar.web.handler import BaseHandler
 from stormcellar.web.headers import StandingHeaders, default_headers
@@ -110,6 +110,7 @@ class Application(TornadoApplication):
         pages: Sequence[URLSpec] = (),
         *,
         folder: Path,
+        landing_page: str = LANDING_PAGE,
         clock: Clock | None = None,
         password_parameters: Argon2Parameters = ARGON2ID,
         mailer: Mailer | None = None,
@@ -125,7 +126,7 @@ class Application(TornadoApplication):
             self.database = open_database(options)
         self.clock = clock or self._clock()
         self.jar = CookieJar(options, self.clock)
-        self.addresses = Addresses.of(options)
+        self.addresses = Addresses.of(options, landing_page)
         self.proxies = Proxies(options.trusted_proxies)
         self.standing_headers = StandingHeaders(default_headers(options))
         self.trusted_origins = frozenset({*options.trusted_origins, options.website_domain} - {""})
@@ -506,13 +507,16 @@ class Site:
     Attributes:
         folder: with `templates/` and `static/`.
         routes: returns the site's own routes for some settings.
+        landing_page: the path that users come to after they have signed in, if they wanted no other page.
     """
 
     folder: Path
     routes: Callable[[Settings], Sequence[URLSpec]]
+    landing_page: str = LANDING_PAGE
 
     def make_app(self, options: Settings, **more: Any) -> Application:
         """Return the Tornado application for these settings; `more` goes to Application."""
+        more = {"landing_page": self.landing_page, **more}
         return Application(options, self.routes(options), folder=self.folder, **more)
 
     def route_table(self, options: Settings) -> list[URLSpec]:

@@ -148,9 +148,10 @@ class RefreshReturnHandler(RefreshHandler):
                 self.kept_form = await kept_form.keep(self, back)
             raise
 
-    def redirect_back(self, fallback: str = "/dashboard") -> str:
+    def redirect_back(self, fallback: str = "") -> str:
         """The address in the detour's query; a field of the form that passes by may have the same name."""
         website = self.app.options.website_domain
+        fallback = fallback or self.app.addresses.landing
         return return_address(self.get_query_argument("redirectBack", None), fallback, website)
 
     def _most_rounds(self) -> int:

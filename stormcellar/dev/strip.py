@@ -225,7 +225,7 @@ class Developer:
         return Strip(
             last=next(telling, refusals[0] if refusals else None),
             loses_next=session is not None and session.handle in self._to_lose,
-            back=return_address(handler.request.uri),
+            back=return_address(handler.request.uri, handler.app.addresses.landing),
             has_buttons=not handler.app.options.verify_only,
         )
 

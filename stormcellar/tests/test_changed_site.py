@@ -120,5 +120,7 @@ def test_changed_defaults_settings_and_addresses_break_no_test(clone: Path) -> N
     rename = re.search(r"## Rename the dashboard.*?```sh\n(.*?)```", page, re.DOTALL)
     assert rename
     subprocess.run(["sh", "-ec", rename[1]], cwd=clone, check=True)
-    assert '"/overview"' in (clone / "stormcellar" / "web" / "return_address.py").read_text(encoding="utf-8")
+    assert 'landing_page="/overview"' in (clone / "server.py").read_text(encoding="utf-8")
+    assert '"/overview"' in (clone / "handlers" / "routes.py").read_text(encoding="utf-8")
+    pytest_in(clone, "tests")
     pytest_in(clone, *CONCERNED)

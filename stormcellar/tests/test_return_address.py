@@ -26,9 +26,9 @@ def test_a_harmless_address_survives_with_query_and_fragment(address: str, what:
     assert return_address(address, FALLBACK) == address, what
 
 
-def test_without_an_address_one_goes_to_the_dashboard() -> None:
-    assert return_address(None) == "/dashboard"
-    assert return_address("//evil.example") == "/dashboard"
+def test_without_an_address_the_visitor_goes_to_the_home_page() -> None:
+    assert return_address(None) == "/"
+    assert return_address("//evil.example") == "/"
 
 
 def test_an_address_may_be_8192_characters_long_and_no_longer() -> None:
@@ -69,7 +69,7 @@ WEBSITE = "https://www.example.com"
 def test_where_another_server_shows_the_pages_addresses_there_are_fine_too(path: str) -> None:
     assert return_address(WEBSITE + path, website=WEBSITE) == WEBSITE + path
     assert return_address(path, website=WEBSITE) == path
-    assert return_address(WEBSITE + path) == "/dashboard"
+    assert return_address(WEBSITE + path) == "/"
 
 
 @pytest.mark.parametrize(
@@ -96,4 +96,4 @@ def test_where_another_server_shows_the_pages_addresses_there_are_fine_too(path:
     ],
 )
 def test_of_that_server_only_the_exact_origin_and_harmless_paths_are_fine(address: str) -> None:
-    assert return_address(address, website=WEBSITE) == "/dashboard"
+    assert return_address(address, website=WEBSITE) == "/"

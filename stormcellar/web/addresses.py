@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from stormcellar.settings import Settings
+from stormcellar.web.return_address import return_address
+
+LANDING_PAGE = "/dashboard"
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Addresses:
         session_alive: tells whether the session has ended elsewhere; "" if nothing on this site knows that.
         api_origin: the API server's origin if it is another one, else "".
         other_pages: the origins to which a form that is sent here may lead.
+        landing: the page after signing in, if no other was wanted; here.
         scripts_keep_cookies: whether scripts must keep the readable cookies up to date, because the API
             server may be one that leaves that to them, as SuperTokens' backends do.
     """
@@ -38,9 +42,17 @@ class Addresses:
     api_origin: str = ""
     other_pages: tuple[str, ...] = ()
     scripts_keep_cookies: bool = False
+    landing: str = LANDING_PAGE
 
     @classmethod
-    def of(cls, options: Settings) -> Addresses:
+    def of(cls, options: Settings, landing_page: str = LANDING_PAGE) -> Addresses:
+        """Return the addresses for some settings.
+
+        Raises:
+            ValueError: landing_page is no path of this site.
+        """
+        if return_address(landing_page, "") != landing_page or not landing_page:
+            raise ValueError(f"landing_page is {landing_page!r}, but it must be a path of this site")
         base = options.api_base_path
         renew = f"{base}/session/refresh/return"
         website = (options.website_domain,) if options.website_domain else ()
@@ -56,6 +68,7 @@ class Addresses:
                 session_alive="/session-alive",
                 end=f"{base}/session/refresh/signout",
                 other_pages=website,
+                landing=landing_page,
             )
         elsewhere = options.api_domain if options.api_domain != options.public_url else ""
         return cls(
@@ -67,6 +80,7 @@ class Addresses:
             api_origin=elsewhere,
             other_pages=(elsewhere,) if elsewhere else (),
             scripts_keep_cookies=True,
+            landing=landing_page,
         )
 
 

@@ -412,13 +412,13 @@ class BaseHandler(RequestHandler):
         """The form's password as it was typed; `get_body_argument` puts spaces for control characters."""
         return self.decode_argument(self.request.body_arguments.get(name, [b""])[-1], name)
 
-    def redirect_back(self, fallback: str = "/dashboard") -> str:
+    def redirect_back(self, fallback: str = "") -> str:
         """Where the visitor wanted to go, if that is a path of this site or its pages' server."""
         website = self.app.options.website_domain
         wanted = self.get_query_argument("redirectBack", None)
         if self.request.method not in SAFE_METHODS:
             wanted = self.get_body_argument("redirectBack", wanted)
-        return return_address(wanted, fallback, website)
+        return return_address(wanted, fallback or self.app.addresses.landing, website)
 
     def with_return(self, address: str, back: str) -> str:
         """An address of `self.app.addresses` that is to lead back to a page of this site."""
@@ -551,7 +551,7 @@ class BaseHandler(RequestHandler):
         if self.request.method in SAFE_METHODS:
             self.see_other(CONFIRM_PASSWORD, redirectBack=renewal.this_address(self))
         else:
-            form = return_address(self.form_page or self.request.path)
+            form = return_address(self.form_page or self.request.path, self.app.addresses.landing)
             self.see_other(CONFIRM_PASSWORD, redirectBack=form, unsent="yes")
 
     def answer_later(self, retry_after_s: int) -> None:

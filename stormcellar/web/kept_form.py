@@ -86,7 +86,7 @@ class KeptFormHandler(ProtectedHandler):
         form = await self.app.kept_forms.take(self.session.user_id, self._browser())
         self.clear_cookie(COOKIE, path=PATH)
         if form is None:
-            self.see_other("/dashboard")
+            self.see_other(self.app.addresses.landing)
         else:
             self.redirect(form.address, status=307)  # the fields go along
 

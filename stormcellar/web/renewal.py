@@ -130,7 +130,7 @@ def take_detour(handler: BaseHandler) -> None:
 
 
 def this_address(handler: BaseHandler) -> str:
-    return return_address(handler.request.uri)
+    return return_address(handler.request.uri, handler.app.addresses.landing)
 
 
 def form_action(handler: BaseHandler) -> str:
@@ -187,4 +187,4 @@ def _htmx_page(handler: BaseHandler) -> str:
     """Return the address of the page in which htmx runs."""
     current = handler.request.headers.get("HX-Current-URL", "")
     _host, slash, rest = current.partition("://")[2].partition("/")
-    return return_address(slash + rest)
+    return return_address(slash + rest, handler.app.addresses.landing)

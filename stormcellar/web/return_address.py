@@ -22,7 +22,7 @@ _HOST = re.compile(r"/[\x00-\x20\x7f]*[/\\]")
 _CIRCLE = re.compile(r"\A/(?:refresh-session|signout)(?:/|\Z)|/session/refresh(?:/|\Z)")
 
 
-def return_address(value: str | None, fallback: str = "/dashboard", website: str = "") -> str:
+def return_address(value: str | None, fallback: str = "/", website: str = "") -> str:
     """Answer `value` if it is a path on this site, with query and fragment as they are; else `fallback`.
 
     With `website`, the origin of the server that shows the pages, addresses there are fine as well; the

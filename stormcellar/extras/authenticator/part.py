@@ -183,6 +183,7 @@ def lead_to(address: str, handler: BaseHandler, error: InvalidClaimsError) -> bo
     if all(item["id"] != KEY for item in error.payload):
         return False
     is_safe = handler.request.method in ("GET", "HEAD")
-    back = return_address(handler.request.uri) if is_safe else handler.redirect_back()
+    landing = handler.app.addresses.landing
+    back = return_address(handler.request.uri, landing) if is_safe else handler.redirect_back()
     handler.redirect(handler.with_return(address, back), status=303)
     return True

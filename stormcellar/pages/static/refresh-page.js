@@ -72,9 +72,9 @@ function leaveAfterFile() {
 function wantedAddress() {
   const wanted = isInPlace
     ? location.pathname + location.search
-    : returnAddress(new URLSearchParams(location.search).get("redirectBack"));
+    : returnAddress(new URLSearchParams(location.search).get("redirectBack"), page.dataset.landing);
   // A redirect hands the fragment of the page that was asked for on to this one.
-  return returnAddress(wanted.includes("#") ? wanted : wanted + location.hash);
+  return returnAddress(wanted.includes("#") ? wanted : wanted + location.hash, page.dataset.landing);
 }
 
 /** On another server the address to return to has to be a full one. */

@@ -24,7 +24,7 @@ const CIRCLE = /^\/(?:refresh-session|signout)(?:\/|$)|\/session\/refresh(?:\/|$
  * @param {string} [fallback] the program's own, not checked
  * @returns {string}
  */
-export function returnAddress(value, fallback = "/dashboard") {
+export function returnAddress(value, fallback = "/") {
   if (typeof value !== "string" || value.length > LONGEST_ADDRESS) return fallback;
   const path = ADDRESS.exec(value)?.[1];
   if (path === undefined) return fallback;
