@@ -412,11 +412,11 @@ class Application(TornadoApplication):
     async def _keep_house(self) -> None:
         """Have them delete what is over, now and then, and seal again what an earlier secret has sealed."""
         while True:
-            if server_secret(self.options).others:
-                try:
+            try:
+                if server_secret(self.options).others:
                     await self.seal_again()
-                except Exception as error:  # whatever it is: the next turn tries again
-                    log.warning("sealing with the new secret is put off: %s", error)
+            except Exception as error:  # whatever it is: the next turn tries again
+                log.warning("sealing with the new secret is put off: %s", error)
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
             for part in self.keepers:
                 try:
