@@ -1344,6 +1344,8 @@ def _is_switch(entry: Field[Any]) -> bool:
 def _checked(entry: Field[Any], value: Any) -> Any:
     """The value of one setting, normalised; SettingsError if it is wrong."""
     about = _about(entry)
+    if entry.type is Path and isinstance(value, str | os.PathLike) and os.fspath(value):
+        value = Path(value)
     if _is_switch(entry) and isinstance(value, bool):
         value = value if entry.type is bool else str(value).lower()
     if get_origin(entry.type) is Literal and isinstance(value, str):

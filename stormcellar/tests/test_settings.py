@@ -287,7 +287,9 @@ def test_a_right_value_is_kept_in_its_one_spelling(given, kept):
         ("public_url", "https://[::g]", "a host"),
         ("public_url", " https://example.com", "http:// or https://"),
         ("public_url", "https://example.com\n", "one line"),
-        ("data_dir", "var", "a path"),
+        ("data_dir", "", "a path"),
+        ("data_dir", 7, "a path"),
+        ("data_dir", "va\nr", "a path"),
         ("data_dir", Path("va\nr"), "a path"),
         ("database", "mysql://localhost/kit", "SQLite"),
         ("database", "postgresql://localhost", "postgresql://user"),
@@ -1038,3 +1040,7 @@ class TestTheSecretFile:
         finally:
             for racer in racers:
                 racer.communicate()
+
+
+def test_a_folder_may_be_given_as_text(tmp_path: Path) -> None:
+    assert Settings(data_dir=str(tmp_path)) == Settings(data_dir=tmp_path)

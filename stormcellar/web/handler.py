@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import http.client
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
@@ -296,27 +296,43 @@ class BaseHandler(RequestHandler):
         return True
 
     async def begin_session(
-        self, user_id: str, *, method: Method, password_version: int | None = None
+        self,
+        user_id: str,
+        *,
+        method: Method,
+        password_version: int | None = None,
+        access_token_payload: Mapping[str, Any] | None = None,
+        session_data_in_database: Mapping[str, Any] | None = None,
+        has_account_here: bool = True,
     ) -> Session:
-        """Sign somebody in. The session that this browser had before, whoever's it was, ends.
+        """Sign a user in. The session that this browser had before ends, whoever it belonged to.
 
         Args:
             password_version: of the user whose password was checked; None if it was no password.
+            access_token_payload: claims for the access token.
+            session_data_in_database: what the store keeps with the session, as JSON.
+            has_account_here: False for users of another program, whose IDs are not in the table of users.
 
         Raises:
             WrongCredentialsError: the user was locked or the password changed meanwhile, so this session may
                 have begun after all others of the user were ended for that.
+            ValueError: a claim has a name of the engine's own, or there are too many for a cookie.
         """
         sessions = self.app.sessions
         session = await sessions.create_new_session(
             user_id,
-            access_token_payload=SIGN_IN_TIME.set_now(sessions.clock.now()),
+            access_token_payload={
+                **(access_token_payload or {}),
+                **SIGN_IN_TIME.set_now(sessions.clock.now()),
+            },
+            session_data_in_database=session_data_in_database,
             disable_anti_csrf=method == "header",
             created_from=SeenFrom.of(self.request).to_text(),
             temporary=await staying.is_temporary(self, user_id),
         )
         user = await self.app.accounts.get_settled(user_id)
-        if user is None or user.locked or password_version not in (None, user.password_version):
+        is_refused = user is None or user.locked or password_version not in (None, user.password_version)
+        if is_refused and has_account_here:
             await sessions.revoke_session(session.handle, owner=user_id, reason="locked or new password")
             raise WrongCredentialsError(user_id)
         for token in (*self.transfer.cookies(self.app.jar.access), self.transfer.bearer_token()):
