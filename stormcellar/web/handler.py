@@ -28,7 +28,7 @@ from urllib.parse import urlencode
 from tornado.httputil import HTTPServerRequest
 from tornado.locale import Locale, get_supported_locales
 from tornado.template import BaseLoader
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import ErrorHandler, HTTPError, RequestHandler
 
 from stormcellar.accounts import ThrottledError, TooBusyError, WrongCredentialsError
 from stormcellar.events.logs import current_request
@@ -139,14 +139,17 @@ class BaseHandler(RequestHandler):
         if cls.prepare is not BaseHandler.prepare and not is_guarded(cls.prepare):
             cls.prepare = guarded(cls.prepare)  # type: ignore[assignment]
 
-    def __init__(self, application: Any, request: HTTPServerRequest, **named: Any) -> None:
-        if not hasattr(application, "sessions"):  # before Tornado's own __init__, which calls `clear`
-            served_by = f"{type(application).__module__}.{type(application).__qualname__}"
-            raise TypeError(
-                f"{type(self).__name__} is served by {served_by}, which has no sessions: "
-                "build the application with stormcellar.Application"
-            )
-        super().__init__(application, request, **named)
+    def __new__(cls, application: Any, request: HTTPServerRequest, **_named: Any) -> Any:
+        """Answer 500 where the application has no sessions. The log says what is missing."""
+        if hasattr(application, "sessions"):
+            return super().__new__(cls)
+        served_by = f"{type(application).__module__}.{type(application).__qualname__}"
+        log.error(
+            "%s is served by %s, which has no sessions: build the application with stormcellar.Application",
+            cls.__name__,
+            served_by,
+        )
+        return ErrorHandler(application, request, status_code=500)
 
     def initialize(self) -> None:
         self.session = None
