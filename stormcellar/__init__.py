@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stormcellar.accounts import User as User
     from stormcellar.accounts import Users as Users
     from stormcellar.accounts import WrongCredentialsError as WrongCredentialsError
+    from stormcellar.api.refresh import RefreshHandler as RefreshHandler
     from stormcellar.application import Application as Application
     from stormcellar.application import Site as Site
     from stormcellar.extras import Extra as Extra
@@ -76,6 +77,7 @@ _MODULES = {
         "EmailChange EmailError FieldErrors InvalidTokenError Mail MailError Mailer ThrottledError "
         "TooBusyError UnknownUserError User Users WrongCredentialsError"
     ),
+    "api.refresh": "RefreshHandler",
     "application": "Application Site",
     "extras": "Extra",
     "sessions": (

@@ -36,13 +36,20 @@ class RefreshHandler(APIHandler):
             self.finish_again("Cookies that came twice were cleared; please ask again")
             return
         try:
-            await self.refresh()
+            session = await self.refresh()
         except UnauthorisedError as error:
             if not ended.asks_again(self, error):
                 raise
             self.finish_again("That session has ended in this browser; please ask again")
         else:
-            self.finish({})
+            await self.answer_renewed(session)
+
+    async def answer_renewed(self, session: Session) -> None:
+        """Answer a renewed session with `{}`. Override this for a body of your own; the tokens leave with it.
+
+        Changes of the session's claims are in the tokens that leave.
+        """
+        self.finish({})
 
     def finish_again(self, message: str) -> None:
         """202: without new tokens clients take a 200 for a broken proxy, and this for "ask again"."""

@@ -182,6 +182,34 @@ async def test_no_body_is_needed_and_any_is_ignored(client: Client) -> None:
         assert (response.code, json_of(response)) == (200, {})
 
 
+class WelcomingRefreshHandler(RefreshHandler):
+    """Answers with a body of its own, and changes the session."""
+
+    async def answer_renewed(self, session: Session) -> None:
+        await session.merge_into_access_token_payload({"renewed": True})
+        self.finish({"userId": session.user_id})
+
+
+@pytest.mark.gen_test
+async def test_an_answer_of_its_own_goes_out_with_the_changed_tokens(
+    client: Client, app: Application
+) -> None:
+    app.add_handlers(r".*", [(REFRESH_PATH, WelcomingRefreshHandler)])
+    await client.sign_up()
+    response = await client.refresh()
+    assert (response.code, json_of(response)) == (200, {"userId": client.user_id})
+    session = await app.sessions.get_session(client.cookies["sAccessToken"])
+    assert session is not None
+    assert session.access_token_payload["renewed"] is True
+    assert_all_cleared(await new_token(client))
+
+
+async def new_token(client: Client) -> HTTPResponse:
+    """A refresh with a token of nothing is refused as ever."""
+    client.plant("sRefreshToken", "x", path=REFRESH_PATH)
+    return await client.refresh()
+
+
 class StrictRefreshHandler(RefreshHandler):
     """An override, as the documentation has them: plain inheritance."""
 
