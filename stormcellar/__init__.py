@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from stormcellar.settings import Settings as Settings
     from stormcellar.settings import SettingsError as SettingsError
     from stormcellar.web.auth_time import SENSITIVE_WITHIN_S as SENSITIVE_WITHIN_S
+    from stormcellar.web.caller import get_all_cors_headers as get_all_cors_headers
     from stormcellar.web.device import Device as Device
     from stormcellar.web.endings import recent_endings as recent_endings
     from stormcellar.web.form_page import FormHandler as FormHandler
@@ -88,6 +89,7 @@ _MODULES = {
     ),
     "settings": "Settings SettingsError",
     "web.auth_time": "SENSITIVE_WITHIN_S",
+    "web.caller": "get_all_cors_headers",
     "web.device": "Device",
     "web.endings": "recent_endings",
     "web.form_page": "FormHandler",

@@ -50,6 +50,14 @@ def _content_type(request: HTTPServerRequest) -> str:
     return request.headers.get("Content-Type", "").partition(";")[0].strip(" \t").lower()
 
 
+def get_all_cors_headers() -> list[str]:
+    """Return the headers that SuperTokens' clients send, for an Access-Control-Allow-Headers of your own.
+
+    Source: the function of that name in SuperTokens' backend SDKs.
+    """
+    return list(CORS_HEADERS)
+
+
 def cors_headers(asked: str) -> list[str]:
     """Which headers trusted sites' scripts may send: the SDKs' own, and whatever else they ask for."""
     names = [name.strip(" \t").lower() for name in asked.split(",")]

@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from tornado.web import StaticFileHandler
 
+from stormcellar import get_all_cors_headers
 from stormcellar.application import Application
 from stormcellar.testing.client import BOUNDARY, PASSWORD, SDK, Client, json_of, multipart, set_cookies
 from stormcellar.tests.handlers.parts import implements, own_routes, with_settings
@@ -353,3 +354,9 @@ async def test_the_public_name_is_answered_and_its_neighbours_are_not(client: Cl
         ("evil-www.example.com", 400),
     ):
         assert (await client.get("/login", headers={"Host": host})).code == status
+
+
+def test_the_headers_for_a_cors_answer_are_those_of_the_published_clients() -> None:
+    assert {"content-type", "rid", "fdi-version", "st-auth-mode", "anti-csrf", "authorization"} <= {
+        *get_all_cors_headers()
+    }
