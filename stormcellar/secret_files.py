@@ -89,9 +89,6 @@ def _write_draft(path: Path, content: bytes) -> str:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    if os.geteuid() == 0:  # the administrator runs the command, another user the server
-        owner = path.parent.stat()
-        os.chown(draft, owner.st_uid, owner.st_gid)
     return draft
 
 
@@ -157,6 +154,9 @@ def write_lines(path: Path, lines: list[bytes]) -> None:
     """Replace a file of secrets, so that a crash leaves the earlier file or this one; no lines remove it."""
     if lines:
         draft = _write_draft(path, b"".join(line + b"\n" for line in lines))
+        owner = path.parent.stat()
+        if os.geteuid() == 0 != owner.st_uid:  # the administrator runs the command, another user the server
+            os.chown(draft, owner.st_uid, owner.st_gid)
         os.replace(draft, path)
     else:
         path.unlink(missing_ok=True)
